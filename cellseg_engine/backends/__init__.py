@@ -1,0 +1,1 @@
+"""Backends: an image in, fields out."""

@@ -1,0 +1,111 @@
+"""The flow U-Net backend: tiles through the network, blended into fields of the whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellseg_engine.core.tiling import Augmentation, TileBlender, cut_tile, pad_image, plan_tiles
+from cellseg_engine.nets.card import ModelCard
+from cellseg_engine.nets.runtimes import Runtime
+from cellseg_engine.nets.size_model import SizeModel
+from cellseg_engine.nets.unet import FLOW_SCALE, N_OUTPUTS
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What the network says about an image.
+
+    Attributes
+    ----------
+    flows
+        float32 of shape (2, Y, X): y and x component, unit length by convention.
+    logit
+        float32 of shape (Y, X): logit of the probability that the pixel belongs to an object.
+    style
+        float32 of shape (256,), unit length.
+    """
+
+    flows: np.ndarray
+    logit: np.ndarray
+    style: np.ndarray
+
+
+class FlowUNet:
+    """One model, of one network or an ensemble whose outputs are averaged.
+
+    Parameters
+    ----------
+    runtimes
+        One per network. The style is the first one's: size models are trained on it.
+    card
+        Facts about the model.
+    size_model
+        For estimating the diameter, or None.
+    weights_sha256
+        Of each network's file.
+    """
+
+    def __init__(
+        self,
+        runtimes: Sequence[Runtime],
+        card: ModelCard,
+        size_model: SizeModel | None,
+        weights_sha256: Sequence[str],
+    ) -> None:
+        self._runtimes = tuple(runtimes)
+        self.card = card
+        self.size_model = size_model
+        self.weights_sha256 = tuple(weights_sha256)
+        self.device = self._runtimes[0].device
+        self.precision = self._runtimes[0].precision
+
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        overlap: float = 0.1,
+        augmentation: Augmentation = "none",
+        batch_size: int = 8,
+        on_batch: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Fields:
+        """Give the fields of an image.
+
+        Parameters
+        ----------
+        image
+            float32 of shape (C, Y, X): normalised, at the scale of the model, C as the model's.
+        overlap, augmentation
+            See `cellseg_engine.core.tiling.plan_tiles`.
+        batch_size
+            Tiles per call of the network.
+        on_batch
+            Called with (tiles done, tiles in all) before each batch and at the end; an
+            exception raised there stops the work.
+        """
+        plan = plan_tiles(
+            (image.shape[1], image.shape[2]), overlap=overlap, augmentation=augmentation
+        )
+        padded = pad_image(image, plan)
+        blender = TileBlender(plan, N_OUTPUTS)
+        style_sum = np.zeros(0)
+        for start in range(0, len(plan.tiles), batch_size):
+            on_batch(start, len(plan.tiles))
+            indices = range(start, min(start + batch_size, len(plan.tiles)))
+            batch = np.stack([cut_tile(padded, plan, index) for index in indices])
+            fields, styles = self._run_ensemble(batch)
+            for index, output in zip(indices, fields, strict=True):
+                blender.add(index, output)
+            style_sum = styles.sum(axis=0, dtype=np.float64) + (style_sum if start else 0)
+        on_batch(len(plan.tiles), len(plan.tiles))
+        blended = blender.result()
+        style = (style_sum / np.linalg.norm(style_sum)).astype(np.float32)
+        return Fields(blended[:2] / np.float32(FLOW_SCALE), blended[2], style)
+
+    def _run_ensemble(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        fields, styles = self._runtimes[0].run(batch)
+        for runtime in self._runtimes[1:]:
+            fields = fields + runtime.run(batch)[0]
+        return fields / np.float32(len(self._runtimes)), styles

@@ -1,0 +1,208 @@
+"""Score label images on disk: read each pair, score it, pool the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellseg_engine.batch.pairing import Pair, Pairing, pair_files
+from cellseg_engine.core.metrics import (
+    PANOPTIC_THRESHOLD,
+    ImageScore,
+    MeanScore,
+    PooledScore,
+    pool_scores,
+    score_image,
+)
+from cellseg_engine.errors import MetricError
+
+__all__ = ["Evaluation", "Pair", "Pairing", "ScoredImage", "evaluate_pairs", "pair_files"]
+
+REPORTED_THRESHOLDS = (0.5, 0.6)
+"""IoU at which precision, recall, F1 and the counts are reported; AP is for all thresholds."""
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """The score of one plane or volume.
+
+    Attributes
+    ----------
+    pair
+        Where it comes from.
+    frame
+        Which one of the file, for example ``T=3`` (from 0); empty if the file holds only one.
+    score
+        Its counts and scores.
+    """
+
+    pair: Pair
+    frame: str
+    score: ImageScore
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of many images.
+
+    Attributes
+    ----------
+    pairing
+        What was compared, and what was not for want of a partner.
+    images
+        One entry per plane or volume.
+    total
+        Pooled and as mean per image.
+    """
+
+    pairing: Pairing
+    images: tuple[ScoredImage, ...]
+    total: PooledScore
+
+    def rows(self) -> list[dict[str, str | int | float]]:
+        """Give one row per image for a table: names, counts and scores; equal keys in each."""
+        return [
+            {
+                "image": image.pair.name,
+                "frame": image.frame,
+                "prediction": str(image.pair.prediction),
+                "truth": str(image.pair.truth),
+                **_counts(image.score),
+                **_values(image.score, image.score.thresholds),
+            }
+            for image in self.images
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything as plain Python values, ready for ``json.dump``."""
+        pooled = self.total.pooled
+        return {
+            "n_images": self.total.n_images,
+            "thresholds": list(pooled.thresholds),
+            "match_rule": "IoU >= threshold, one partner each",
+            "pooled": {**_counts(pooled), **_values(pooled, pooled.thresholds)},
+            "mean_per_image": _values(self.total.mean_per_image, pooled.thresholds),
+            "images": self.rows(),
+            "predictions_without_truth": _paths(self.pairing.predictions_without_truth),
+            "truths_without_prediction": _paths(self.pairing.truths_without_prediction),
+            "left_out": _paths(self.pairing.left_out),
+        }
+
+
+def evaluate_pairs(
+    pairing: Pairing, progress: Callable[[int, int], None] | None = None
+) -> Evaluation:
+    """Read and score the pairs, one at a time.
+
+    Planes or volumes along other axes than Z, Y and X (time, channel) are numbered
+    independently, so each is scored as an image of its own.
+
+    Parameters
+    ----------
+    pairing
+        Of `pair_files`.
+    progress
+        Called with the number of pairs done and their total, after each pair.
+
+    Raises
+    ------
+    ReadError
+        A file cannot be read as a label image.
+    MetricError
+        There is no pair, or the two images of one differ in shape or axes, or hold no labels;
+        the message names the files.
+    """
+    images: list[ScoredImage] = []
+    for done, pair in enumerate(pairing.pairs, start=1):
+        images += _score_pair(pair)
+        if progress is not None:
+            progress(done, len(pairing.pairs))
+    total = pool_scores([image.score for image in images])
+    return Evaluation(pairing=pairing, images=tuple(images), total=total)
+
+
+def _score_pair(pair: Pair) -> list[ScoredImage]:
+    from cellseg_engine.io.images import read_labels
+
+    truth, truth_axes = read_labels(pair.truth)
+    prediction, prediction_axes = read_labels(pair.prediction)
+    try:
+        return [
+            ScoredImage(pair=pair, frame=frame, score=score_image(true_frame, predicted_frame))
+            for frame, true_frame, predicted_frame in _frames(
+                *_squeeze(truth, truth_axes), *_squeeze(prediction, prediction_axes)
+            )
+        ]
+    except MetricError as error:
+        raise MetricError(
+            f"{pair.truth} (truth) and {pair.prediction} (prediction): {error.message}",
+            hint=error.hint,
+        ) from error
+
+
+def _squeeze(labels: np.ndarray, axes: str) -> tuple[np.ndarray, str]:
+    """Drop axes of one entry, except Y and X."""
+    kept = [n for n, letter in enumerate(axes) if letter in "YX" or labels.shape[n] > 1]
+    shape = tuple(labels.shape[n] for n in kept)
+    return labels.reshape(shape), "".join(axes[n] for n in kept)
+
+
+def _frames(
+    truth: np.ndarray, truth_axes: str, prediction: np.ndarray, prediction_axes: str
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Give each plane or volume of two label images, with its name, in the axes of the truth."""
+    if set(truth_axes) != set(prediction_axes):
+        raise MetricError(
+            f"the axes differ: {truth_axes} {truth.shape} and "
+            f"{prediction_axes} {prediction.shape}.",
+            hint="Save both with the same axes (in Fiji: Image > Properties).",
+        )
+    prediction = prediction.transpose([prediction_axes.index(letter) for letter in truth_axes])
+    if truth.shape != prediction.shape:
+        yield "", truth, prediction  # Refused by the score, which names both shapes.
+        return
+    outer = [n for n, letter in enumerate(truth_axes) if letter not in "ZYX"]
+    first = range(len(outer))
+    truth, prediction = np.moveaxis(truth, outer, first), np.moveaxis(prediction, outer, first)
+    for position in np.ndindex(truth.shape[: len(outer)]):
+        name = " ".join(f"{truth_axes[n]}={at}" for n, at in zip(outer, position, strict=True))
+        yield name, truth[position], prediction[position]
+
+
+def _counts(score: ImageScore) -> dict[str, str | int | float]:
+    counts: dict[str, str | int | float] = {
+        "n_truth": score.n_truth,
+        "n_prediction": score.n_prediction,
+    }
+    for threshold in REPORTED_THRESHOLDS:
+        at = score.thresholds.index(threshold)
+        counts[f"true_positives_{threshold:.2f}"] = int(score.tp[at])
+        counts[f"false_positives_{threshold:.2f}"] = int(score.fp[at])
+        counts[f"false_negatives_{threshold:.2f}"] = int(score.fn[at])
+    return counts
+
+
+def _values(
+    score: ImageScore | MeanScore, thresholds: Sequence[float]
+) -> dict[str, str | int | float]:
+    values: dict[str, str | int | float] = {
+        f"average_precision_{threshold:.2f}": float(value)
+        for threshold, value in zip(thresholds, score.average_precision, strict=True)
+    }
+    values["average_precision_mean_over_thresholds"] = score.mean_average_precision
+    for name in ("precision", "recall", "f1"):
+        for threshold in REPORTED_THRESHOLDS:
+            value = getattr(score, name)[thresholds.index(threshold)]
+            values[f"{name}_{threshold:.2f}"] = float(value)
+    values["aggregated_jaccard"] = score.aggregated_jaccard
+    for name in ("segmentation_quality", "detection_quality", "panoptic_quality"):
+        values[f"{name}_{PANOPTIC_THRESHOLD:.2f}"] = float(getattr(score, name))
+    return values
+
+
+def _paths(paths: Iterable[Path]) -> list[str]:
+    return [str(path) for path in paths]

@@ -1,0 +1,164 @@
+"""The files of one image: labels, ROIs, overlay, table, run.json; all of them or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellseg_engine.batch.plan import OUTPUT_ENDINGS, Job
+from cellseg_engine.batch.record import FORMAT, describe_sources
+from cellseg_engine.io.images import ImageData
+from cellseg_engine.io.labels import write_labels
+from cellseg_engine.io.overlays import write_overlay
+from cellseg_engine.io.rois import write_geojson, write_rois
+from cellseg_engine.io.staging import staged
+from cellseg_engine.io.tables import write_table
+from cellseg_engine.pipeline.result import Segmentation
+
+DEFAULT_OUTPUTS = ("labels", "rois", "overlay", "table")
+OPTIONAL_OUTPUTS = ("geojson",)
+
+
+def output_path(out: Path, job: Job, kind: str) -> Path:
+    """Give the path of one output file of a job."""
+    return out / f"{job.name}{OUTPUT_ENDINGS[kind]}"
+
+
+def write_outputs(
+    out: Path, job: Job, image: ImageData, result: Segmentation, kinds: Sequence[str]
+) -> dict[str, str]:
+    """Write the results of one image.
+
+    Every file is first written under a temporary name; only when all are complete do they get
+    their names, run.json last.
+
+    Parameters
+    ----------
+    out
+        Output folder, made if needed.
+    kinds
+        Of ``labels``, ``rois``, ``overlay``, ``table``, ``geojson``; run.json always.
+
+    Returns
+    -------
+    Path of each kind of file written.
+
+    Raises
+    ------
+    WriteError
+        No space or no permission; the folder is as it was.
+    """
+    final = {kind: output_path(out, job, kind) for kind in (*kinds, "run")}
+    with staged(final["run"].parent) as stage:
+        paths = {kind: stage.path(path.name) for kind, path in final.items()}
+        if "labels" in paths:
+            write_labels(paths["labels"], result.labels, result.axes, image.pixel_size_um)
+        if "rois" in paths:
+            write_rois(paths["rois"], result.labels, result.axes)
+        if "overlay" in paths:
+            write_overlay(paths["overlay"], *_middle_plane(image, result))
+        rows = list(object_rows(result, image.pixel_size_um, job.fields))
+        if "table" in paths:
+            write_table(paths["table"], object_columns(result, image.pixel_size_um, job), rows)
+        if "geojson" in paths:
+            write_geojson(paths["geojson"], result.labels, result.axes, rows)
+        paths["run"].write_text(
+            json.dumps(run_record(job, image, result, final), indent=2, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
+    return {kind: str(path) for kind, path in final.items()}
+
+
+def run_record(
+    job: Job, image: ImageData, result: Segmentation, outputs: dict[str, Path]
+) -> dict[str, Any]:
+    """Give the content of run.json: everything needed to make the same labels again."""
+    return {
+        "format": FORMAT,
+        "sources": describe_sources(job.files),
+        "fields": job.fields,
+        "axes": image.axes,
+        "shape": list(image.pixels.shape),
+        "dtype": str(image.pixels.dtype),
+        "channel_names": list(image.channel_names),
+        "pixel_size_um": image.pixel_size_um,
+        "settings": result.settings.model_dump(),
+        **result.provenance,
+        "objects": result.n_objects,
+        "warnings": [*image.warnings, *result.warnings],
+        "outputs": {kind: path.name for kind, path in outputs.items()},
+    }
+
+
+def object_columns(result: Segmentation, pixel_size_um: dict[str, float], job: Job) -> list[str]:
+    """Give the columns of the object table: plate fields, then the object's, µm beside px."""
+    columns = list(job.fields)
+    for name in result.objects:
+        columns.append(name)
+        columns += [micron for micron, _ in _in_microns(name, pixel_size_um)]
+    return columns
+
+
+def object_rows(
+    result: Segmentation, pixel_size_um: dict[str, float], fields: dict[str, str]
+) -> Iterator[dict[str, object]]:
+    """Yield one row per object."""
+    columns: dict[str, np.ndarray] = {}
+    for name, values in result.objects.items():
+        columns[name] = values
+        for micron, factor in _in_microns(name, pixel_size_um):
+            columns[micron] = values * factor
+    for index in range(result.n_objects):
+        yield {**fields, **{name: values[index].item() for name, values in columns.items()}}
+
+
+def _in_microns(name: str, pixel_size_um: dict[str, float]) -> list[tuple[str, float]]:
+    """Give the name and factor of a column's twin in µm, if the calibration is known.
+
+    A diameter has one only where the pixels are square.
+    """
+    y, x = pixel_size_um.get("Y", 0.0), pixel_size_um.get("X", 0.0)
+    if not (y and x) or not name.endswith("_px"):
+        return []
+    if name == "diameter_px" and not np.isclose(y, x, rtol=1e-3):
+        return [("diameter_um", float(np.sqrt(y * x)))]
+    factors = {"centroid_y_px": y, "centroid_x_px": x, "area_px": y * x, "diameter_px": x}
+    unit = "_um2" if name == "area_px" else "_um"
+    return [(name.removesuffix("_px") + unit, factors[name])]
+
+
+def _middle_plane(image: ImageData, result: Segmentation) -> tuple[np.ndarray, np.ndarray]:
+    """Give the middle plane for the overlay: (Y, X) or (Y, X, 3) pixels, and its labels."""
+    pixels = image.pixels
+    axes = image.axes
+    labels = result.labels
+    for letter in "TZ":
+        if letter in axes:
+            index = pixels.shape[axes.index(letter)] // 2
+            pixels = np.take(pixels, index, axis=axes.index(letter))
+            labels = np.take(labels, index, axis=0)
+            axes = axes.replace(letter, "")
+    if "S" in axes:
+        order = [axes.index(letter) for letter in "YXS"]
+        if "C" in axes:
+            pixels = pixels.squeeze(axes.index("C"))
+            order = [axes.replace("C", "").index(letter) for letter in "YXS"]
+        return pixels.transpose(order)[..., :3], labels
+    if "C" in axes:
+        pixels = _show_channels(np.moveaxis(pixels, axes.index("C"), 0), image, result)
+        axes = axes.replace("C", "")
+    return (pixels if axes == "YX" else pixels.T), labels
+
+
+def _show_channels(pixels: np.ndarray, image: ImageData, result: Segmentation) -> np.ndarray:
+    """Give the channel that was segmented, or the mean where it is not a single one."""
+    channel = result.settings.channel
+    if channel in image.channel_names:
+        return np.asarray(pixels[image.channel_names.index(channel)])
+    if channel.isdecimal():
+        return np.asarray(pixels[int(channel) - 1])
+    return np.asarray(pixels.mean(axis=0, dtype=np.float32))

@@ -1,0 +1,193 @@
+"""Find which predicted label image on disk belongs to which true one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cellseg_engine.errors import MetricError, ReadError
+
+LABEL_ENDINGS = ("_labels", "_label", "_cp_masks", "_masks", "_mask", "_gt")
+"""How the stem of a label image may end; the part before says which image it belongs to."""
+
+IMAGE_ENDING = "_img"
+OVERLAY_ENDING = "_overlay"
+FILE_SUFFIXES = frozenset({".tif", ".tiff", ".png"})
+
+_NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One predicted label image and its truth.
+
+    Attributes
+    ----------
+    name
+        What both are called: path below the folders, without the endings, for example ``b/x``.
+    prediction, truth
+        The files.
+    """
+
+    name: str
+    prediction: Path
+    truth: Path
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The pairs of two folders and what is left over.
+
+    Attributes
+    ----------
+    pairs
+        Ascending by name.
+    predictions_without_truth, truths_without_prediction
+        Label images without a partner; they are not scored.
+    left_out
+        Files that do not end like label images in a folder where others do (the images
+        themselves, as a rule); they are not scored.
+    """
+
+    pairs: tuple[Pair, ...]
+    predictions_without_truth: tuple[Path, ...] = ()
+    truths_without_prediction: tuple[Path, ...] = ()
+    left_out: tuple[Path, ...] = ()
+
+
+def pair_files(prediction: Path, truth: Path, *, allow_missing: bool = False) -> Pairing:
+    """Find which predicted label image belongs to which true one.
+
+    Two files are one pair. In two folders (searched with their sub-folders) files belong together
+    that have the same path below the folder and the same stem, once endings like ``_labels``,
+    ``_cp_masks``, ``_masks``, ``_gt`` and ``_img`` are taken off: ``out/b/x_img_labels.tif`` and
+    ``truth/b/x_masks.png``. Where some files of a folder end like label images, the others are
+    taken for images and left out; overlays always are.
+
+    Parameters
+    ----------
+    prediction, truth
+        Two files or two folders.
+    allow_missing
+        Leave out true label images that have no prediction instead of refusing.
+
+    Raises
+    ------
+    ReadError
+        A path is missing or a folder has no label image.
+    MetricError
+        One file and one folder; two files of a folder have the same name once the endings are
+        taken off; a true label image has no prediction (unless allowed); no pair at all.
+    """
+    for path in (prediction, truth):
+        if not path.exists():
+            raise ReadError(f"There is no file or folder {path}.")
+    if prediction.is_dir() != truth.is_dir():
+        raise MetricError(
+            f"One of {prediction} and {truth} is a file and the other one a folder.",
+            hint="Give two label images or two folders of label images.",
+        )
+    if not truth.is_dir():
+        name = _without_endings(truth)[0]
+        return Pairing((Pair(name, prediction=prediction, truth=truth),))
+    predictions, unused_predictions = _find_labels(prediction, skip=truth)
+    truths, unused_truths = _find_labels(truth, skip=prediction)
+    pairing = Pairing(
+        pairs=tuple(
+            Pair(name, prediction=predictions[name], truth=truths[name])
+            for name in sorted(predictions.keys() & truths.keys())
+        ),
+        predictions_without_truth=_others(predictions, truths),
+        truths_without_prediction=_others(truths, predictions),
+        left_out=unused_predictions + unused_truths,
+    )
+    _check_pairing(pairing, prediction, truth, allow_missing)
+    return pairing
+
+
+def _find_labels(folder: Path, skip: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
+    """Give the label images below a folder by name, and the files taken for something else."""
+    files = list(_walk(folder, skip.resolve()))
+    stems = {path: _without_endings(path) for path in files}
+    labelled = [path for path in files if stems[path][1]]
+    chosen = labelled or files
+    found: dict[str, Path] = {}
+    for path in chosen:
+        name = str(PurePosixPath(*path.relative_to(folder).parent.parts, stems[path][0]))
+        if name in found:
+            raise MetricError(
+                f"Two files in {folder} could be the labels of {name}: {found[name].name} and "
+                f"{path.name}.",
+                hint="Keep one of them there, or move the label images to a folder of their own.",
+            )
+        found[name] = path
+    if not found:
+        raise ReadError(
+            f"There is no label image in the folder {folder}.",
+            hint=f"Label images are files ending in {', '.join(sorted(FILE_SUFFIXES))}.",
+        )
+    return found, tuple(sorted(set(files) - set(chosen)))
+
+
+def _walk(folder: Path, skip: Path) -> Iterator[Path]:
+    """Give the image files below a folder, but nothing hidden, no overlay and not ``skip``."""
+    for parent, children, names in os.walk(folder, onerror=_refuse_folder):
+        children[:] = sorted(
+            child
+            for child in children
+            if not child.startswith(".") and (Path(parent) / child).resolve() != skip
+        )
+        for name in sorted(names):
+            path = Path(parent) / name
+            if (
+                path.suffix.lower() in FILE_SUFFIXES
+                and not name.startswith(".")
+                and not path.stem.casefold().endswith(OVERLAY_ENDING)
+            ):
+                yield path
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise ReadError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _without_endings(path: Path) -> tuple[str, bool]:
+    """Give the stem without the known endings and whether it ended like a label image."""
+    stem = path.stem.removesuffix(".ome")
+    is_labels = stem.casefold().endswith(LABEL_ENDINGS)
+    while True:
+        for ending in (*LABEL_ENDINGS, IMAGE_ENDING):
+            if stem.casefold().endswith(ending) and len(stem) > len(ending):
+                stem = stem[: -len(ending)]
+                break
+        else:
+            return stem, is_labels
+
+
+def _others(these: dict[str, Path], those: dict[str, Path]) -> tuple[Path, ...]:
+    return tuple(these[name] for name in sorted(these.keys() - those.keys()))
+
+
+def _check_pairing(pairing: Pairing, prediction: Path, truth: Path, allow_missing: bool) -> None:
+    missing = pairing.truths_without_prediction
+    if not pairing.pairs:
+        raise MetricError(
+            f"No label image in {prediction} has the name of one in {truth}: "
+            f"{_name_some(pairing.predictions_without_truth)}; {_name_some(missing)}.",
+            hint="Names must agree once endings like _labels, _masks and _img are taken off.",
+        )
+    if missing and not allow_missing:
+        n_truths = len(pairing.pairs) + len(missing)
+        raise MetricError(
+            f"{len(missing)} of {n_truths} true label images have no prediction in {prediction}: "
+            f"{_name_some(missing)}.",
+            hint="Segment those as well, or allow missing predictions to leave them out.",
+        )
+
+
+def _name_some(paths: Sequence[Path]) -> str:
+    names = [path.name for path in paths[:_NAMED_AT_MOST]]
+    more = len(paths) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")

@@ -1,0 +1,207 @@
+"""``cellseg doctor``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from cellseg_engine._version import __version__
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+
+REQUIRED = (
+    "numpy",
+    "scipy",
+    "numba",
+    "torch",
+    "scikit-image",
+    "tifffile",
+    "imagecodecs",
+    "roifile",
+    "safetensors",
+    "pydantic",
+)
+OPTIONAL = {
+    "openvino": ("faster inference on CPUs", "pip install 'cellseg-engine[openvino]'"),
+    "starlette": ("the engine as a service", "pip install 'cellseg-engine[service]'"),
+    "dask": ("runs on a cluster", "pip install 'cellseg-engine[dask]'"),
+    "zarr": ("OME-Zarr images", "pip install 'cellseg-engine[omezarr]'"),
+    "imagej": ("ImageJ from Python", "pip install 'cellseg-engine[imagej]'"),
+    "napari": ("the napari viewer", "pip install 'cellseg-engine[napari]'"),
+    "bioio": (".nd2, .czi and .lif files", "pip install bioio bioio-nd2 bioio-czi bioio-lif"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what, its state, and what to do about it."""
+
+    what: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+@click.command(name="doctor", context_settings={"max_content_width": 100})
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(as_json: bool) -> int:
+    """Say what is installed, what is missing and how to get it.
+
+    Exit code 1 if something that segmentation needs does not work.
+    """
+    findings = list(examine())
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        marks = {OK: "ok     ", NOTE: "note   ", PROBLEM: "PROBLEM"}
+        for finding in findings:
+            click.echo(f"{marks[finding.state]}  {finding.what}: {finding.detail}")
+            if finding.remedy:
+                click.echo(f"           -> {finding.remedy}")
+    return 1 if any(finding.state == PROBLEM for finding in findings) else 0
+
+
+def examine() -> Iterator[Finding]:
+    """Yield all findings."""
+    yield Finding(
+        "cellseg-engine", OK, f"{__version__}, Python {platform.python_version()} at {sys.prefix}"
+    )
+    yield Finding("computer", OK, f"{platform.platform()}, {_describe_cpu()}")
+    yield from map(_check_required, REQUIRED)
+    for check in (_check_device, _check_models, _check_models_folder, _check_cache, _check_run):
+        yield _guarded(check)
+    yield from (_check_optional(name, *about) for name, about in OPTIONAL.items())
+
+
+def _guarded(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # a broken installation can fail in any way
+        name = check.__name__.removeprefix("_check_").replace("_", " ")
+        return Finding(
+            name, PROBLEM, f"{type(error).__name__}: {error}", "Install cellseg-engine again."
+        )
+
+
+def _check_required(name: str) -> Finding:
+    try:
+        return Finding(name, OK, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, PROBLEM, "missing", "Install cellseg-engine again.")
+
+
+def _check_optional(module: str, purpose: str, install: str) -> Finding:
+    if importlib.util.find_spec(module) is None:
+        return Finding(module, NOTE, f"not installed; only for {purpose}", install)
+    return Finding(module, OK, f"installed, for {purpose}")
+
+
+def _check_device() -> Finding:
+    import torch
+
+    from cellseg_engine.nets.runtimes import choose_device, describe_device
+
+    device = choose_device()
+    if device.type == "cpu":
+        return Finding(
+            "device",
+            OK,
+            f"the CPU, {torch.get_num_threads()} threads (no GPU that PyTorch {torch.__version__} "
+            "can use)",
+        )
+    return Finding("device", OK, describe_device(device))
+
+
+def _check_models() -> Finding:
+    from cellseg_engine.zoo import store
+
+    entries = store.list_models()
+    broken = [entry.name for entry in entries if not store.verify(entry)]
+    if broken:
+        return Finding(
+            "models",
+            PROBLEM,
+            f"{', '.join(broken)} is missing or damaged",
+            "Install cellseg-engine again.",
+        )
+    return Finding("models", OK, ", ".join(entry.name for entry in entries))
+
+
+def _check_models_folder() -> Finding:
+    from cellseg_engine.zoo.store import MODELS_VARIABLE, models_folder
+
+    folder = models_folder()
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(nearest, os.W_OK):
+        return Finding(
+            "models folder",
+            NOTE,
+            f"{folder} cannot be written, so models cannot be imported",
+            f"Set {MODELS_VARIABLE} to a folder of yours.",
+        )
+    free = shutil.disk_usage(nearest).free / 1e9
+    return Finding("models folder", OK, f"{folder} ({free:.0f} GB free)")
+
+
+def _check_cache() -> Finding:
+    """Numba keeps compiled kernels beside the code or in the user's cache folder."""
+    package = Path(__file__).parents[1] / "core" / "__pycache__"
+    places = (package, Path.home(), Path(tempfile.gettempdir()))
+    writable = [place for place in places if place.exists() and os.access(place, os.W_OK)]
+    if not writable:
+        return Finding(
+            "kernel cache",
+            PROBLEM,
+            "no folder for compiled kernels",
+            "Set NUMBA_CACHE_DIR to a folder of yours.",
+        )
+    return Finding("kernel cache", OK, "compiled kernels are kept, so only the first run is slow")
+
+
+def _check_run() -> Finding:
+    """Segment a drawn disk, to see that everything works together."""
+    import numpy as np
+
+    from cellseg_engine.pipeline.segmenter import Segmenter
+    from cellseg_engine.settings import make_settings
+
+    y, x = np.mgrid[:96, :96]
+    disk = 1000.0 * np.exp(-((((y - 48) ** 2 + (x - 48) ** 2) / 12**2) ** 4))
+    result = Segmenter(make_settings(diameter_px=24)).segment(disk)
+    if result.n_objects != 1:
+        return Finding(
+            "test segmentation",
+            PROBLEM,
+            f"found {result.n_objects} objects in a drawing of one",
+            "Install cellseg-engine again.",
+        )
+    return Finding(
+        "test segmentation",
+        OK,
+        f"works, on {result.provenance['device']} in {result.provenance['precision']}",
+    )
+
+
+def _describe_cpu() -> str:
+    name = platform.processor() or platform.machine()
+    flags: set[str] = set()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        fields = dict(line.split(":", 1) for line in lines if ":" in line)
+        values = {key.strip(): value.strip() for key, value in fields.items()}
+        name = values.get("model name", name)
+        flags = set(values.get("flags", "").split())
+    units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if unit in flags]
+    return f"{name}, {os.cpu_count()} cores" + (f", {' '.join(units)}" if units else "")

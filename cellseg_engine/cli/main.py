@@ -1,0 +1,73 @@
+"""The entry point: commands are imported only when they are called, so that help is quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from cellseg_engine._version import __version__
+from cellseg_engine.errors import CellSegError
+
+EXIT_USE = 2
+EXIT_INTERRUPTED = 130
+
+COMMANDS = {
+    "segment": "Find the cells or nuclei in images, folders or plates.",
+    "evaluate": "Score label images against the truth.",
+    "models": "List, explain, import and export models.",
+    "doctor": "Say what is installed, what is missing and how to get it.",
+    "about": "Version, how to cite, and a methods paragraph for a paper.",
+    "demo": "Segment the real images that come with the program.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in `cellseg_engine.cli.NAME` as ``command``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"cellseg_engine.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: cellseg demo. Then: cellseg segment FOLDER --out RESULTS. "
+    "Each command explains itself with --help.",
+)
+@click.version_option(__version__, "-V", "--version", prog_name="cellseg")
+def cli() -> None:
+    """Find cells and nuclei in microscopy images."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 all done, 1 some images failed, 2 wrong use."""
+    try:
+        status = cli.main(args=arguments, prog_name="cellseg", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USE)
+    except CellSegError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_USE)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Stopped.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe went away (for example `| head`); nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,150 @@
+"""``cellseg models``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cellseg_engine.errors import CellSegError, SettingsError
+from cellseg_engine.zoo import store
+
+
+@click.group(name="models", context_settings={"max_content_width": 100})
+def command() -> None:
+    """List, explain, import and export models."""
+
+
+@command.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_command(as_json: bool) -> None:
+    """List the models that can be used by name."""
+    rows = []
+    for entry in store.list_models():
+        try:
+            card = entry.card()
+            description, diameter = card.description, card.diam_mean_px
+        except CellSegError as error:
+            description, diameter = f"cannot be used: {error}", 0.0
+        rows.append((entry.name, entry.source, len(entry.files), diameter, description))
+    if as_json:
+        names = ("name", "source", "networks", "diam_mean_px", "description")
+        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
+        return
+    for name, source, networks, _, description in rows:
+        several = f", ensemble of {networks}" if networks > 1 else ""
+        click.echo(f"{name}  ({source}{several})\n    {description}")
+    click.echo(f"\nImported models are in {store.models_folder()}.")
+
+
+@command.command(name="info")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info_command(model: str, as_json: bool) -> None:
+    """Tell all about a model: a name, or a weights file."""
+    files = store.read_model(model)
+    card = asdict(files[0].card)
+    card["networks"] = len(files)
+    card["size_model"] = files[0].size_model is not None
+    card["weights_sha256"] = [file.sha256 for file in files]
+    if as_json:
+        click.echo(json.dumps(card, indent=2))
+        return
+    for name, value in card.items():
+        click.echo(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
+@command.command(name="import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--name", default="", help="Name for the model; the file's own if left out.")
+@click.option("--licence", default="", help="Licence of the weights, written into every run.json.")
+@click.option("--origin", default="", help="Where they come from, written into every run.json.")
+@click.option(
+    "--flow-variant",
+    type=click.Choice(["v3", "v2", "paper"]),
+    default=None,
+    help="Flow targets the model was trained on: v3 for Cellpose 3, v2 for Cellpose 0.6 to 2. By "
+    "default told from the file.",
+)
+@click.option(
+    "--size-model",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Its official size_*.npy; found by itself when it lies beside the weights.",
+)
+def import_command(
+    files: Sequence[Path],
+    name: str,
+    licence: str,
+    origin: str,
+    flow_variant: str | None,
+    size_model: Path | None,
+) -> None:
+    """Copy weights into the models folder, to use them by name.
+
+    FILES are official Cellpose 1-3 weights (.pth or without ending) or CellSeg .safetensors; several
+    files are the networks of one ensemble, whose outputs are averaged.
+    """
+    entry = store.import_model(
+        files,
+        name,
+        licence=licence,
+        origin=origin,
+        flow_variant=flow_variant or "",
+        size_file=size_model,
+    )
+    card = entry.card()
+    click.echo(
+        f"Imported {entry.name}: licence {card.licence}, from {card.origin}. Use it with --model "
+        f"{entry.name}."
+    )
+    if card.licence == "unknown":
+        click.echo("State its licence with --licence if results are to be published.", err=True)
+
+
+@command.command(name="export")
+@click.argument("model")
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace existing files.")
+def export_command(model: str, target: Path, force: bool) -> None:
+    """Write a model in the official Cellpose layout, for cellpose 2 and 3.
+
+    TARGET is the weights file to write, for example my_nuclei.pth; the size model goes beside
+    it as TARGET_size.npy. An ensemble becomes TARGET_0, TARGET_1 ...
+    """
+    from cellseg_engine.io.staging import staged
+    from cellseg_engine.nets.size_model import write_official_size_model
+    from cellseg_engine.nets.weights import export_official
+
+    files = store.read_model(model)
+    stem, ending = target.stem, target.suffix
+    names = (
+        [target.name]
+        if len(files) == 1
+        else [f"{stem}_{number}{ending}" for number in range(len(files))]
+    )
+    size_name = f"{target.name}_size.npy" if ending != ".pth" else f"{stem}_size.npy"
+    written = [*names, *([size_name] if files[0].size_model else [])]
+    there = [name for name in written if target.with_name(name).exists()]
+    if there and not force:
+        raise SettingsError(
+            f"{target.with_name(there[0])} is there already.", hint="Use --force to replace it."
+        )
+    with staged(target.parent) as stage:
+        for name, file in zip(names, files, strict=True):
+            export_official(stage.path(name), file)
+        if files[0].size_model:
+            write_official_size_model(stage.path(size_name), files[0].size_model)
+    for name in written:
+        click.echo(f"Wrote {target.with_name(name)}")
+
+
+@command.command(name="remove")
+@click.argument("model")
+def remove_command(model: str) -> None:
+    """Delete an imported model."""
+    store.remove_model(model)
+    click.echo(f"Removed {model}.")

@@ -1,0 +1,47 @@
+"""Command-line options made from the settings' schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from cellseg_engine.settings import Settings, make_settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_TYPES = {"number": click.FLOAT, "integer": click.INT, "string": click.STRING}
+
+
+def setting_options(command: Command) -> Command:
+    """Add one option per setting; only those given arrive in the command's arguments."""
+    properties = Settings.model_json_schema()["properties"]
+    for name, schema in reversed(properties.items()):
+        command = _option(name, schema)(command)
+    return command
+
+
+def collect_settings(arguments: dict[str, Any]) -> Settings:
+    """Take the settings out of a command's arguments and check them.
+
+    Raises
+    ------
+    SettingsError
+        A value is out of range.
+    """
+    given = {name: arguments.pop(name) for name in Settings.model_fields}
+    return make_settings({name: value for name, value in given.items() if value is not None})
+
+
+def _option(name: str, schema: dict[str, Any]) -> Callable[[Command], Command]:
+    flag = "--" + name.replace("_", "-")
+    unit = f" [{schema['unit']}]" if "unit" in schema else ""
+    text = f"{schema['description']}{unit}"
+    default = schema["default"]
+    if schema["type"] == "boolean":
+        return click.option(
+            f"{flag}/--no-{flag[2:]}", name, default=None, help=f"{text}  [default: {default}]"
+        )
+    kind: Any = click.Choice(schema["enum"]) if "enum" in schema else _TYPES[schema["type"]]
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return click.option(flag, name, type=kind, default=None, help=f"{text}  [default: {shown}]")

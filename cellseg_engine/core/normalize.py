@@ -1,0 +1,85 @@
+"""Intensities: percentile normalisation, and whether the background is bright."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+LARGE_PIXELS = 224**3
+"""Above this size percentiles are taken from a regular sample of the pixels, as Cellpose 3 does."""
+
+
+def normalize_percentiles(
+    image: np.ndarray, low: float = 1.0, high: float = 99.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give each channel scaled so that its low percentile is 0 and its high one is 1.
+
+    Values outside are kept (no clipping). A channel whose two percentiles coincide becomes
+    zero, so that an empty field gives no objects.
+
+    Parameters
+    ----------
+    image
+        ndarray of shape (C, Y, X), any real dtype, finite.
+    low, high
+        Percentiles, 0 to 100.
+
+    Returns
+    -------
+    normalized
+        float32 of shape (C, Y, X).
+    has_contrast
+        bool of shape (C,); False where the percentiles coincide.
+
+    Notes
+    -----
+    Stringer et al. 2021, Methods ("1 and 99 percentiles corresponded to 0 and 1"). Cellpose 3
+    also zeroes a channel of contrast below 0.001 grey levels, which erases real images that
+    are scaled to 0-1; here only a contrast below the resolution of float32 counts as none.
+    """
+    scaled = image.astype(np.float32)
+    has_contrast = np.zeros(len(scaled), bool)
+    for channel, plane in enumerate(scaled):
+        sample = plane
+        if plane.size > LARGE_PIXELS:
+            sample = plane[tuple(slice(None, None, max(1, n // 224)) for n in plane.shape)]
+        bottom, top = (float(value) for value in np.percentile(sample, (low, high)))
+        if top - bottom > 4 * np.finfo(np.float32).eps * max(abs(bottom), abs(top)):
+            plane -= np.float32(bottom)
+            plane /= np.float32(top - bottom)
+            has_contrast[channel] = True
+        else:
+            plane[:] = 0
+    return scaled, has_contrast
+
+
+def invert_intensities(normalized: np.ndarray, has_contrast: np.ndarray) -> np.ndarray:
+    """Give ``1 - x`` for the channels that have contrast; shape (C, Y, X), float32."""
+    inverted = normalized.copy()
+    inverted[has_contrast] = 1 - inverted[has_contrast]
+    return inverted
+
+
+BRIGHT_BACKGROUND = 0.6
+"""Normalised intensity above which a background counts as bright.
+
+On 516 training images it tells all 389 fluorescence, 35 phase-contrast and 13 bright-field
+images and 77 of 79 stained tissues rightly; see docs/decisions.
+"""
+
+
+def has_bright_background(plane: np.ndarray) -> bool:
+    """Say whether the objects are dark on a bright background.
+
+    The background is taken to be the flattest third of the smoothed image (smallest
+    gradient). Both its median and the median of the whole image must be bright.
+
+    Parameters
+    ----------
+    plane
+        float32 of shape (Y, X), percentile-normalised.
+    """
+    smooth = ndimage.gaussian_filter(plane, 2.0)
+    gradient = ndimage.gaussian_gradient_magnitude(plane, 2.0)
+    flat = gradient <= np.percentile(gradient, 100 / 3)
+    return min(float(np.median(smooth[flat])), float(np.median(smooth))) > BRIGHT_BACKGROUND

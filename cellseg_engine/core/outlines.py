@@ -1,0 +1,190 @@
+"""Outlines of objects: their rim pixels, and the closed loops along pixel edges.
+
+Loops run through pixel corners: corner (y, x) is the upper left one of pixel (y, x), which is
+the point (y - 0.5, x - 0.5) where pixel centres are whole numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+def outline_mask(labels: np.ndarray) -> np.ndarray:
+    """Give the pixels of objects that touch another object or background.
+
+    Parameters
+    ----------
+    labels
+        int of shape (Y, X), 0 is background.
+
+    Returns
+    -------
+    bool of shape (Y, X). Touching is one of the four neighbours; the border of the image does
+    not count as a neighbour.
+    """
+    rim = np.zeros(labels.shape, bool)
+    differs = labels[1:] != labels[:-1]
+    rim[1:] |= differs
+    rim[:-1] |= differs
+    differs = labels[:, 1:] != labels[:, :-1]
+    rim[:, 1:] |= differs
+    rim[:, :-1] |= differs
+    return rim & (labels != 0)
+
+
+def trace_outlines(labels: np.ndarray) -> dict[int, list[np.ndarray]]:
+    """Give the loops around every object, along the edges of its pixels.
+
+    Pixels that touch by a corner belong to one outer loop, which passes that corner twice; holes
+    are 4-connected. Filling all loops of an object by the even-odd or the non-zero rule gives
+    exactly its pixels.
+
+    Parameters
+    ----------
+    labels
+        int of shape (Y, X), 0 is background; ids need not be sequential nor objects connected.
+
+    Returns
+    -------
+    dict of label (ascending) to its loops, each int32 of shape (n, 2): corners (y, x) where the
+    loop turns, without the first one again at the end. An outer loop is clockwise on the screen
+    (the object lies to the right of the way), a hole counter-clockwise; see `signed_area`. Loops
+    come in the raster order of their topmost edge, so the first is an outer one.
+    """
+    corners, ends, owners = _trace(_as_int32(labels))
+    order = np.argsort(owners, kind="stable")
+    starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
+    outlines: dict[int, list[np.ndarray]] = {}
+    for label, start, end in zip(
+        owners[order].tolist(), starts[order].tolist(), ends[order].tolist(), strict=True
+    ):
+        outlines.setdefault(label, []).append(corners[start:end])
+    return outlines
+
+
+def signed_area(loop: np.ndarray) -> float:
+    """Give the area inside a loop in pixels: positive for an outer loop, negative for a hole.
+
+    Parameters
+    ----------
+    loop
+        int of shape (n, 2), corners (y, x) as of `trace_outlines`.
+    """
+    y, x = loop.astype(np.int64).T
+    twice = np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:]) + x[-1] * y[0] - y[-1] * x[0]
+    return float(twice) / 2
+
+
+def split_at_pinches(loop: np.ndarray) -> list[np.ndarray]:
+    """Split a loop that passes a corner twice into loops that pass each corner once.
+
+    What is inside stays the same; geometry libraries call only such loops valid rings.
+
+    Parameters
+    ----------
+    loop
+        int of shape (n, 2), corners (y, x) as of `trace_outlines`.
+    """
+    rows = [tuple(corner) for corner in loop.tolist()]
+    if len(set(rows)) == len(rows):
+        return [loop]
+    pieces: list[np.ndarray] = []
+    path: list[tuple[int, ...]] = []
+    place: dict[tuple[int, ...], int] = {}
+    for corner in rows:
+        if corner in place:
+            first = place[corner]
+            pieces.append(np.array(path[first:], loop.dtype))
+            for dropped in path[first + 1 :]:
+                del place[dropped]
+            del path[first + 1 :]
+        else:
+            place[corner] = len(path)
+            path.append(corner)
+    return [*pieces, np.array(path, loop.dtype)]
+
+
+def _as_int32(labels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(labels, np.int32)
+
+
+@njit(cache=True)
+def _trace(labels):  # type: ignore[no-untyped-def]
+    """Give corners (n, 2), the end of each loop among them, and each loop's label.
+
+    Every loop has an edge that is the top of one of the object's pixels and is walked to the
+    right, so one pass over the tops finds all.
+    """
+    height, width = labels.shape
+    seen = np.zeros((height, width), np.bool_)
+    corners = np.empty((1024, 2), np.int32)
+    count = 0
+    ends = []
+    owners = []
+    for y in range(height):
+        for x in range(width):
+            label = labels[y, x]
+            if label == 0 or seen[y, x] or (y > 0 and labels[y - 1, x] == label):
+                continue
+            corners, count = _walk(labels, seen, y, x, corners, count)
+            ends.append(count)
+            owners.append(label)
+    n_loops = len(ends)
+    ends_array = np.empty(n_loops, np.int64)
+    owners_array = np.empty(n_loops, np.int64)
+    for index in range(n_loops):
+        ends_array[index] = ends[index]
+        owners_array[index] = owners[index]
+    return corners[:count].copy(), ends_array, owners_array
+
+
+@njit(cache=True)
+def _walk(labels, seen, first_y, first_x, corners, count):  # type: ignore[no-untyped-def]
+    """Follow one loop from the top edge of a pixel and append the corners where it turns.
+
+    The walker keeps the object to its right. Where it meets two diagonal pixels it turns left,
+    to the one across the corner, which keeps them together.
+    """
+    label = labels[first_y, first_x]
+    y, x = first_y, first_x
+    step_y, step_x = 0, 1
+    while True:
+        if step_x == 1:
+            seen[y, x] = True
+        y += step_y
+        x += step_x
+        turn = _turn(labels, label, y, x, step_y, step_x)
+        if turn != 0:
+            if count == len(corners):
+                longer = np.empty((2 * count, 2), np.int32)
+                longer[:count] = corners
+                corners = longer
+            corners[count, 0] = y
+            corners[count, 1] = x
+            count += 1
+            step_y, step_x = turn * step_x, -turn * step_y
+        if step_x == 1 and y == first_y and x == first_x:
+            return corners, count
+
+
+@njit(cache=True)
+def _turn(labels, label, y, x, step_y, step_x):  # type: ignore[no-untyped-def]
+    """Give 1 to turn right at corner (y, x), -1 to turn left, 0 to go straight on.
+
+    Of the two pixels ahead, ``left`` and ``right`` of the way, a left one of the object means
+    left; else a right one means straight on; else right.
+    """
+    left_y = y + (step_y - 1 - step_x) // 2
+    left_x = x + (step_x - 1 + step_y) // 2
+    right_y = y + (step_y - 1 + step_x) // 2
+    right_x = x + (step_x - 1 - step_y) // 2
+    if _is_label(labels, label, left_y, left_x):
+        return -1
+    return 0 if _is_label(labels, label, right_y, right_x) else 1
+
+
+@njit(cache=True)
+def _is_label(labels, label, y, x):  # type: ignore[no-untyped-def]
+    inside = 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1]
+    return inside and labels[y, x] == label

@@ -1,0 +1,217 @@
+"""Tiles: the network sees 224 x 224 pixels at a time; tiles overlap and are blended.
+
+`plan_tiles` says which tiles, `cut_tile` cuts one, `TileBlender` puts the outputs back
+together. Cutting and blending the tiles of an image unchanged gives the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+TILE_PX = 224
+TAPER_BANDWIDTH_PX = 7.5
+TAPER_INSET_PX = 20
+MARGIN_PX = 8
+DIVISOR_PX = 16
+
+Augmentation = Literal["none", "flips", "paper"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Where a tile lies in the padded image, and how it is flipped before the network."""
+
+    y: int
+    x: int
+    flip_y: bool = False
+    flip_x: bool = False
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """All tiles of one image.
+
+    Attributes
+    ----------
+    image_shape
+        (Y, X) of the image.
+    padded_shape
+        (Y, X) of the image with its margin of zeros.
+    offset
+        (Y, X) of the image's first pixel in the padded image.
+    tile_shape
+        (Y, X) of each tile.
+    tiles
+        The tiles, row by row.
+    """
+
+    image_shape: tuple[int, int]
+    padded_shape: tuple[int, int]
+    offset: tuple[int, int]
+    tile_shape: tuple[int, int]
+    tiles: tuple[Tile, ...]
+
+
+def plan_tiles(
+    shape: tuple[int, int],
+    *,
+    overlap: float = 0.1,
+    augmentation: Augmentation = "none",
+) -> TilePlan:
+    """Plan the tiles of an image.
+
+    Parameters
+    ----------
+    shape
+        (Y, X) of the image, in the scale at which the network sees it.
+    overlap
+        Share of a tile that overlaps its neighbours, 0.05 to 0.5; only without augmentation.
+    augmentation
+        ``none``; ``flips``, half-overlapping tiles flipped by the parity of row and column
+        (Cellpose); ``paper``, four grids of tiles shifted by half a tile, one as it is, one
+        flipped in x, one in y and one in both (Stringer et al. 2021, "Tiling and test
+        augmentations").
+    """
+    padded, offset = _pad(shape)
+    if augmentation == "none":
+        tile_shape = (min(TILE_PX, padded[0]), min(TILE_PX, padded[1]))
+        overlap = min(0.5, max(0.05, overlap))
+        counts = [
+            1 if n <= TILE_PX else int(np.ceil((1 + 2 * overlap) * n / TILE_PX)) for n in padded
+        ]
+        ys, xs = (_even_starts(n, t, c) for n, t, c in zip(padded, tile_shape, counts, strict=True))
+        tiles = tuple(Tile(y, x) for y in ys for x in xs)
+    else:
+        padded = (max(TILE_PX, padded[0]), max(TILE_PX, padded[1]))
+        tile_shape = (TILE_PX, TILE_PX)
+        tiles = _parity_tiles(padded) if augmentation == "flips" else _shifted_tiles(padded)
+    return TilePlan(shape, padded, offset, tile_shape, tiles)
+
+
+def pad_image(image: np.ndarray, plan: TilePlan) -> np.ndarray:
+    """Give the image (C, Y, X) with the plan's margin of zeros, float32."""
+    padded = np.zeros((image.shape[0], *plan.padded_shape), np.float32)
+    (y, x), (height, width) = plan.offset, plan.image_shape
+    padded[:, y : y + height, x : x + width] = image
+    return padded
+
+
+def cut_tile(padded: np.ndarray, plan: TilePlan, index: int) -> np.ndarray:
+    """Give one tile of a padded image, flipped as planned; a view of shape (C, tile Y, tile X)."""
+    tile = plan.tiles[index]
+    height, width = plan.tile_shape
+    return _flip(padded[:, tile.y : tile.y + height, tile.x : tile.x + width], tile)
+
+
+class TileBlender:
+    """Weighted sum of tile outputs, flipped back, tapered towards the tile's edges.
+
+    Parameters
+    ----------
+    plan
+        The plan the tiles were cut by.
+    n_channels
+        Channels of a tile's output.
+    vector_channels
+        Which output channels are the y and the x component of a vector: their sign changes
+        when the tile was flipped in that direction. None for outputs without vectors.
+    """
+
+    def __init__(
+        self, plan: TilePlan, n_channels: int, vector_channels: tuple[int, int] | None = (0, 1)
+    ) -> None:
+        self._plan = plan
+        self._vectors = vector_channels
+        self._taper = taper_mask(plan.tile_shape)
+        self._sum = np.zeros((n_channels, *plan.padded_shape), np.float32)
+        self._weight = np.zeros(plan.padded_shape, np.float32)
+
+    def add(self, index: int, output: np.ndarray) -> None:
+        """Add the output (channels, tile Y, tile X) of one tile."""
+        tile = self._plan.tiles[index]
+        height, width = self._plan.tile_shape
+        upright = _flip(output, tile)
+        if self._vectors and (tile.flip_y or tile.flip_x):
+            upright = upright.copy()
+            if tile.flip_y:
+                upright[self._vectors[0]] *= -1
+            if tile.flip_x:
+                upright[self._vectors[1]] *= -1
+        window = np.s_[tile.y : tile.y + height, tile.x : tile.x + width]
+        self._sum[(slice(None), *window)] += upright * self._taper
+        self._weight[window] += self._taper
+
+    def result(self) -> np.ndarray:
+        """Give the blended outputs without the margin; float32 of shape (channels, Y, X)."""
+        (y, x), (height, width) = self._plan.offset, self._plan.image_shape
+        window = np.s_[y : y + height, x : x + width]
+        blended: np.ndarray = self._sum[(slice(None), *window)] / self._weight[window]
+        return blended
+
+
+def taper_mask(tile_shape: tuple[int, int]) -> np.ndarray:
+    """Give the blending weights of a tile, a sigmoid that falls towards its edges.
+
+    ``w(k) = 1 / (1 + exp((|k - mean| - (B / 2 - 20)) / 7.5))`` along each axis with
+    ``B = max(224, tile)``, multiplied, and centre-cropped to the tile (float32). Bandwidth:
+    Stringer et al. 2021, "Tiling and test augmentations".
+    """
+    size = max(TILE_PX, *tile_shape)
+    distance = np.abs(np.arange(size) - (size - 1) / 2)
+    weight = 1 / (1 + np.exp((distance - (size / 2 - TAPER_INSET_PX)) / TAPER_BANDWIDTH_PX))
+    starts = [size // 2 - n // 2 for n in tile_shape]
+    rows, columns = (weight[s : s + n] for s, n in zip(starts, tile_shape, strict=True))
+    return np.outer(rows, columns).astype(np.float32)
+
+
+def _pad(shape: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Pad to a multiple of 16 plus 8 pixels on each side."""
+    extra = [-n % DIVISOR_PX for n in shape]
+    padded = (shape[0] + extra[0] + 2 * MARGIN_PX, shape[1] + extra[1] + 2 * MARGIN_PX)
+    return padded, (MARGIN_PX + extra[0] // 2, MARGIN_PX + extra[1] // 2)
+
+
+def _even_starts(length: int, tile: int, count: int) -> list[int]:
+    return [int(start) for start in np.linspace(0, length - tile, count).astype(int)]
+
+
+def _parity_tiles(padded: tuple[int, int]) -> tuple[Tile, ...]:
+    ys, xs = (_even_starts(n, TILE_PX, max(2, int(np.ceil(2 * n / TILE_PX)))) for n in padded)
+    return tuple(
+        Tile(y, x, flip_y=i % 2 == 1, flip_x=j % 2 == 1)
+        for j, y in enumerate(ys)
+        for i, x in enumerate(xs)
+    )
+
+
+def _shifted_tiles(padded: tuple[int, int]) -> tuple[Tile, ...]:
+    half = TILE_PX // 2
+    tiles = []
+    for shift_y, shift_x, flip_y, flip_x in (
+        (0, 0, False, False),
+        (half, 0, False, True),
+        (0, half, True, False),
+        (half, half, True, True),
+    ):
+        ys = _covering_starts(padded[0], shift_y)
+        xs = _covering_starts(padded[1], shift_x)
+        tiles += [Tile(y, x, flip_y, flip_x) for y in ys for x in xs]
+    return tuple(tiles)
+
+
+def _covering_starts(length: int, shift: int) -> list[int]:
+    """Starts every 224 pixels, shifted; tiles that stick out at either end are moved inside."""
+    first = shift - TILE_PX if shift else 0
+    last = length - TILE_PX
+    return sorted({min(max(start, 0), last) for start in range(first, length, TILE_PX)})
+
+
+def _flip(array: np.ndarray, tile: Tile) -> np.ndarray:
+    if tile.flip_y:
+        array = array[..., ::-1, :]
+    if tile.flip_x:
+        array = array[..., ::-1]
+    return array

@@ -1,0 +1,1 @@
+"""Networks: architecture, weights files, and the runtimes that execute them."""

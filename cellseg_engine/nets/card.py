@@ -1,0 +1,190 @@
+"""What a weights file says about itself, and the numbers it holds; no torch here.
+
+Own weights are one safetensors file: the network's parameters under their official names,
+optionally a size model under ``size_model.*``, and a card as JSON in the metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from cellseg_engine.core.flow_variants import VARIANTS
+from cellseg_engine.errors import WeightsError
+from cellseg_engine.nets.size_model import SizeModel
+
+METADATA_KEY = "cellseg"
+FORMAT = 1
+SIZE_PREFIX = "size_model."
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Facts about one trained network.
+
+    Attributes
+    ----------
+    name, version, description
+        For people.
+    licence, origin, training_data, training_data_sha256
+        Where it comes from; the hash is of the list of training files, empty if unknown.
+    n_channels
+        Channels of the input.
+    diam_mean_px
+        Object diameter at which the network sees the image (30; nuclei 17).
+    diam_labels_px
+        Mean object diameter of its training images.
+    flow_variant
+        ``v3``, ``v2`` or ``paper``: the flow targets it was trained on.
+    diameter_range_px
+        Smallest and largest image diameter that its size model was trained on; (0, 0) if unknown.
+    """
+
+    name: str
+    n_channels: int
+    diam_mean_px: float
+    diam_labels_px: float
+    flow_variant: str = "v3"
+    version: str = "1"
+    description: str = ""
+    licence: str = "unknown"
+    origin: str = "unknown"
+    training_data: str = "unknown"
+    training_data_sha256: str = ""
+    diameter_range_px: tuple[float, float] = (0.0, 0.0)
+
+    def with_changes(self, **changes: Any) -> ModelCard:
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """The content of one weights file.
+
+    Attributes
+    ----------
+    card
+        What it says about itself.
+    arrays
+        Parameters by their official names.
+    size_model
+        Its size model, or None.
+    sha256
+        Of the file.
+    """
+
+    card: ModelCard
+    arrays: dict[str, np.ndarray]
+    size_model: SizeModel | None
+    sha256: str
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read the card of a safetensors file without its weights.
+
+    Raises
+    ------
+    WeightsError
+        Damaged, or not written by CellSeg.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path) from error
+    return _parse_card(path, metadata)
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Read a safetensors file of ours.
+
+    Raises
+    ------
+    WeightsError
+        Damaged, or not written by CellSeg.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path) from error
+    card = _parse_card(path, metadata)
+    size_arrays = {
+        name.removeprefix(SIZE_PREFIX): arrays.pop(name)
+        for name in sorted(arrays)
+        if name.startswith(SIZE_PREFIX)
+    }
+    size_model = SizeModel.from_arrays(size_arrays, card.diameter_range_px) if size_arrays else None
+    return WeightsFile(card, arrays, size_model, file_sha256(path))
+
+
+def write_weights(
+    path: Path,
+    card: ModelCard,
+    arrays: dict[str, np.ndarray],
+    size_model: SizeModel | None = None,
+    *,
+    half: bool = False,
+) -> None:
+    """Write a safetensors file.
+
+    Parameters
+    ----------
+    half
+        Store convolution and linear weights as float16, half the size; batch-normalisation
+        values always stay float32 (their variances can be too small for float16).
+    """
+    stored = {
+        name: _storable(array.astype(np.float16) if half and array.ndim >= 2 else array)
+        for name, array in arrays.items()
+    }
+    if size_model is not None:
+        stored |= {SIZE_PREFIX + name: array for name, array in size_model.to_arrays().items()}
+    metadata = {METADATA_KEY: json.dumps({"format": FORMAT, **asdict(card)}, sort_keys=True)}
+    save_file(stored, path, metadata=metadata)
+
+
+def file_sha256(path: Path) -> str:
+    """Give the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _parse_card(path: Path, metadata: dict[str, str]) -> ModelCard:
+    try:
+        values = json.loads(metadata[METADATA_KEY])
+        if values.pop("format") != FORMAT:
+            raise WeightsError(
+                f"{path} was written by a newer CellSeg.", hint="Update cellseg-engine."
+            )
+        known = {field.name for field in fields(ModelCard)}
+        card = ModelCard(**{name: value for name, value in values.items() if name in known})
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(
+            f"{path} is a safetensors file without a CellSeg model card.",
+            hint="Use a model made by cellseg, or an official Cellpose .pth file.",
+        ) from error
+    if card.flow_variant not in VARIANTS:
+        raise WeightsError(f"{path} names the unknown flow variant {card.flow_variant!r}.")
+    low, high = card.diameter_range_px
+    return card.with_changes(diameter_range_px=(float(low), float(high)))
+
+
+def _damaged(path: Path) -> WeightsError:
+    return WeightsError(
+        f"{path} is damaged or not a safetensors file.", hint="Copy or download it again."
+    )

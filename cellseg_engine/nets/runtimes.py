@@ -1,0 +1,118 @@
+"""Runtimes: what executes a network, on which device and in which arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from cellseg_engine.errors import DeviceError
+from cellseg_engine.nets.unet import ResidualUNet
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Runtime(Protocol):
+    """A network ready to run.
+
+    Attributes
+    ----------
+    device
+        For people and ``run.json``, for example ``cpu`` or ``cuda:0 (NVIDIA A100)``.
+    precision
+        The arithmetic that is really executed: ``fp32``, ``bf16`` or ``fp16``.
+    """
+
+    device: str
+    precision: str
+
+    def run(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give fields (N, 3, Y, X) and styles (N, 256), float32, for tiles (N, C, Y, X)."""
+        ...
+
+
+class TorchRuntime:
+    """PyTorch on the CPU, CUDA or Apple's MPS.
+
+    Parameters
+    ----------
+    net
+        A network in evaluation mode; it is moved to the device.
+    device
+        ``auto`` takes CUDA, then MPS, then the CPU.
+    precision
+        ``auto`` is fp32; ``bf16`` and ``fp16`` use autocast, with fp32 sums where it matters.
+
+    Raises
+    ------
+    DeviceError
+        The device is not there, or cannot do the precision.
+    """
+
+    def __init__(self, net: ResidualUNet, device: str = "auto", precision: str = "auto") -> None:
+        self._device = choose_device(device)
+        self.precision = "fp32" if precision == "auto" else precision
+        if self._device.type == "cpu" and self.precision == "fp16":
+            raise DeviceError(
+                "Precision fp16 needs a GPU.", hint="Use --precision fp32 or bf16 on the CPU."
+            )
+        self.device = describe_device(self._device)
+        layout = torch.contiguous_format if self._device.type == "mps" else torch.channels_last
+        self._layout = layout
+        self._net = net.to(self._device).to(memory_format=layout)
+
+    def run(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give fields (N, 3, Y, X) and styles (N, 256), float32, for tiles (N, C, Y, X)."""
+        batch = torch.from_numpy(tiles).to(self._device).contiguous(memory_format=self._layout)
+        with torch.inference_mode(), self._autocast():
+            fields, styles = self._net(batch)
+        return _to_numpy(fields), _to_numpy(styles)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, dtype=_DTYPES[self.precision])
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Give the torch device of a name (``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``).
+
+    Raises
+    ------
+    DeviceError
+        Not available; the message says what is.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+    wanted = torch.device(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    usable = {
+        "cpu": True,
+        "cuda": (wanted.index or 0) < count,
+        "mps": _has_mps(),
+    }.get(wanted.type, False)
+    if not usable:
+        there = ["cpu", *(f"cuda:{n}" for n in range(count)), *(["mps"] if _has_mps() else [])]
+        raise DeviceError(
+            f"The device {name} is not available; this computer has {', '.join(there)}.",
+            hint="Use --device auto.",
+        )
+    return wanted
+
+
+def describe_device(device: torch.device) -> str:
+    """Give a device's name for people."""
+    if device.type == "cuda":
+        return f"cuda:{device.index or 0} ({torch.cuda.get_device_name(device)})"
+    return device.type
+
+
+def _has_mps() -> bool:
+    return bool(torch.backends.mps.is_available())
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.float().cpu().contiguous().numpy()
+    return array

@@ -1,0 +1,175 @@
+"""Weights files to networks and back: our safetensors, and the official Cellpose .pth layout."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cellseg_engine.errors import ModelNotFoundError, WeightsError
+from cellseg_engine.nets.card import (
+    ModelCard,
+    WeightsFile,
+    file_sha256,
+    read_weights,
+)
+from cellseg_engine.nets.size_model import SizeModel, read_official_size_model
+from cellseg_engine.nets.unet import N_OUTPUTS, ResidualUNet
+
+FIRST_LAYER = "downsample.down.res_down_0.conv.conv_0.0.weight"
+LAST_LAYER = "output.2.weight"
+DIAMETERS = ("diam_mean", "diam_labels")
+NUCLEI_DIAM_MEAN_PX = 17.0
+CELLS_DIAM_MEAN_PX = 30.0
+
+
+def load_weights(path: Path) -> WeightsFile:
+    """Read a weights file of either kind.
+
+    Parameters
+    ----------
+    path
+        A ``.safetensors`` file of ours, or an official file (any other suffix, often ``.pth`` or
+        none), which may have its size model beside it (``size_NAME.npy`` or ``NAME_size.npy``).
+
+    Raises
+    ------
+    ModelNotFoundError
+        No such file.
+    WeightsError
+        Damaged, of another architecture (a Cellpose 4 file among them), or with missing or
+        unexpected parameters, which are named.
+    """
+    if not path.is_file():
+        raise ModelNotFoundError(
+            f"There is no weights file {path}.", hint="`cellseg models list` shows the models."
+        )
+    weights = read_weights(path) if path.suffix == ".safetensors" else _read_official(path)
+    _check_parameters(path, weights.arrays, weights.card.n_channels)
+    return weights
+
+
+def build_network(weights: WeightsFile) -> ResidualUNet:
+    """Build the network of a checked weights file, in evaluation mode, on the CPU."""
+    net = ResidualUNet(weights.card.n_channels)
+    state = {
+        name: torch.from_numpy(np.array(array, dtype=_native(array)))
+        for name, array in weights.arrays.items()
+    }
+    net.load_state_dict(state, strict=False)
+    return net.eval().requires_grad_(False)
+
+
+def export_official(path: Path, weights: WeightsFile) -> None:
+    """Write the weights as an official ``.pth`` file, which cellpose 2 and 3 load."""
+    net = build_network(weights)
+    with torch.no_grad():
+        net.diam_mean.fill_(weights.card.diam_mean_px)
+        net.diam_labels.fill_(weights.card.diam_labels_px)
+    torch.save(net.state_dict(), path)
+
+
+def find_size_file(path: Path) -> Path | None:
+    """Give the official size model that lies beside an official weights file, if any."""
+    stem = path.name.removesuffix(".pth")
+    for name in (f"size_{stem}.npy", f"{stem}_size.npy", f"size_{path.name}.npy"):
+        candidate = path.with_name(name)
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _native(array: np.ndarray) -> type:
+    return np.int64 if array.dtype.kind in "iu" else np.float32
+
+
+def _read_official(path: Path) -> WeightsFile:
+    arrays = _load_state_dict(path)
+    if FIRST_LAYER not in arrays:
+        missing, unexpected = _compare(arrays, 2)
+        raise WeightsError(
+            f"{path} is not a network of the Cellpose 1-3 layout: "
+            + _name_keys(missing, unexpected),
+            hint="Use a weights file of cellpose 1, 2 or 3, or a CellSeg .safetensors file.",
+        )
+    is_older_than_v2 = "diam_mean" not in arrays
+    default = NUCLEI_DIAM_MEAN_PX if path.name.startswith("nuclei") else CELLS_DIAM_MEAN_PX
+    diam_mean, diam_labels = (
+        float(arrays.pop(name).ravel()[0]) if name in arrays else 0.0 for name in DIAMETERS
+    )
+    size_file = find_size_file(path)
+    size_model: SizeModel | None = read_official_size_model(size_file) if size_file else None
+    card = ModelCard(
+        name=path.name.removesuffix(".pth"),
+        n_channels=int(arrays[FIRST_LAYER].shape[0]),
+        diam_mean_px=diam_mean or default,
+        diam_labels_px=diam_labels or diam_mean or default,
+        flow_variant="v2" if is_older_than_v2 else "v3",
+        description="Weights file in the official Cellpose layout.",
+        origin=str(path),
+    )
+    return WeightsFile(card, arrays, size_model, file_sha256(path))
+
+
+def _load_state_dict(path: Path) -> dict[str, np.ndarray]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes can raise nearly anything
+        unsafe = isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path)
+        reason = "holds more than plain weights" if unsafe else "is damaged or not a weights file"
+        raise WeightsError(f"{path} {reason}.", hint="Copy or download it again.") from error
+    if not isinstance(content, dict) or not content:
+        raise WeightsError(f"{path} holds no named weights.")
+    if "W2" in content or any(str(name).startswith("encoder.") for name in content):
+        raise WeightsError(
+            f"{path} is a Cellpose 4 (Cellpose-SAM) file: a transformer, another network than the "
+            "residual U-Net of Cellpose 1-3 that this engine runs.",
+            hint="Use a model of cellpose 1, 2 or 3.",
+        )
+    if not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsError(f"{path} holds something else than named weights.")
+    return {
+        str(name): tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
+        for name, tensor in content.items()
+    }
+
+
+def _compare(arrays: dict[str, np.ndarray], n_channels: int) -> tuple[list[str], list[str]]:
+    expected = ResidualUNet(n_channels).state_dict()
+    optional = {*DIAMETERS, *(name for name in expected if name.endswith("num_batches_tracked"))}
+    missing = [name for name in expected if name not in arrays and name not in optional]
+    return missing, [name for name in arrays if name not in expected]
+
+
+def _name_keys(missing: list[str], unexpected: list[str]) -> str:
+    parts = []
+    for what, names in (("missing", missing), ("unexpected", unexpected)):
+        if names:
+            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            parts.append(f"{what} {', '.join(names[:4])}{more}")
+    return "; ".join(parts) + "."
+
+
+def _check_parameters(path: Path, arrays: dict[str, np.ndarray], n_channels: int) -> None:
+    missing, unexpected = _compare(arrays, n_channels)
+    if missing or unexpected:
+        raise WeightsError(
+            f"{path} does not fit the residual U-Net: " + _name_keys(missing, unexpected)
+        )
+    if arrays[LAST_LAYER].shape[0] != N_OUTPUTS:
+        raise WeightsError(
+            f"{path} has {arrays[LAST_LAYER].shape[0]} outputs; models with {N_OUTPUTS} "
+            "(flow y, flow x, probability) can be used."
+        )
+    expected = ResidualUNet(n_channels).state_dict()
+    for name, array in arrays.items():
+        if tuple(array.shape) != tuple(expected[name].shape):
+            raise WeightsError(
+                f"{path}: {name} has shape {tuple(array.shape)}, expected "
+                f"{tuple(expected[name].shape)}."
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise WeightsError(f"{path}: {name} holds NaN or infinite values.")

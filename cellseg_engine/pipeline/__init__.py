@@ -1,0 +1,1 @@
+"""The way of an image: from pixels and settings to labels."""

@@ -1,0 +1,133 @@
+"""From fields to labels: dynamics, clusters, flow check, holes, sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from scipy.special import expit, logit
+
+from cellseg_engine.backends.flow_unet import Fields
+from cellseg_engine.core.clustering import cluster_points
+from cellseg_engine.core.dynamics import follow_flows
+from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.core.labels import (
+    areas,
+    centroids,
+    fill_holes,
+    keep_labels,
+    mean_inside,
+    touches_edge,
+)
+from cellseg_engine.core.quality import flow_errors
+from cellseg_engine.settings import Settings
+
+BASE_ITERATIONS = 200
+"""Steps at the diameter the model was trained for (Stringer et al. 2021)."""
+
+
+@dataclass(frozen=True)
+class PlaneObjects:
+    """The objects of one plane.
+
+    Attributes
+    ----------
+    labels
+        int32 of shape (Y, X), ids 1 to n.
+    flow_error
+        float64 of shape (n,), of the objects in order.
+    """
+
+    labels: np.ndarray
+    flow_error: np.ndarray
+
+
+def derive_iterations(settings: Settings, diameter_px: float, diam_mean_px: float) -> int:
+    """Give the number of dynamics steps: as set, or 200 scaled by the diameter."""
+    return settings.iterations or max(1, int(BASE_ITERATIONS * diameter_px / diam_mean_px))
+
+
+def fields_to_labels(
+    fields: Fields, settings: Settings, iterations: int, variant: str
+) -> PlaneObjects:
+    """Give the objects of one plane from the network's fields at the plane's own scale.
+
+    Parameters
+    ----------
+    fields
+        Flows and logits of the plane.
+    settings
+        Thresholds and sizes.
+    iterations
+        Steps of the dynamics.
+    variant
+        Flow targets of the model, for the flow check.
+    """
+    labels = trace_objects(
+        fields,
+        probability_threshold=settings.probability_threshold,
+        iterations=iterations,
+        nearest=settings.interpolation == "nearest",
+        max_size_fraction=settings.max_size_fraction,
+    )
+    errors = flow_errors(labels, fields.flows, cast(FlowVariant, variant))
+    return clean_objects(labels, errors, settings)
+
+
+def trace_objects(
+    fields: Fields,
+    *,
+    probability_threshold: float,
+    iterations: int,
+    nearest: bool,
+    max_size_fraction: float,
+) -> np.ndarray:
+    """Give the label image of pixels grouped by where the flow takes them; int32 (Y, X)."""
+    mask = fields.logit > np.float32(logit(probability_threshold))
+    starts, ends = follow_flows(
+        fields.flows, mask, iterations, "nearest" if nearest else "bilinear"
+    )
+    shape = (mask.shape[0], mask.shape[1])
+    return cluster_points(starts, ends, shape, max_size_fraction)
+
+
+def clean_objects(labels: np.ndarray, errors: np.ndarray, settings: Settings) -> PlaneObjects:
+    """Drop objects by flow error, size and position, fill holes, number them 1 to n.
+
+    Parameters
+    ----------
+    labels
+        int32 of shape (Y, X), ids 1 to n.
+    errors
+        Flow error of every id, shape (n + 1,).
+    """
+    keep = areas(labels) >= max(1, settings.min_area_px)
+    if settings.flow_threshold > 0:
+        keep &= ~(errors > settings.flow_threshold)
+    labels = fill_holes(keep_labels(labels, keep))
+    errors = errors[keep]
+    sizes = areas(labels)[1:]
+    good = sizes >= max(1, settings.min_area_px)
+    if settings.max_area_px:
+        good &= sizes <= settings.max_area_px
+    if settings.exclude_edge_objects:
+        good &= ~touches_edge(labels)[1:]
+    return PlaneObjects(keep_labels(labels, np.append(False, good)), errors[good])
+
+
+def describe_objects(plane: PlaneObjects, fields: Fields) -> dict[str, np.ndarray]:
+    """Give the table of a plane's objects: position, size and quality, in px."""
+    labels = plane.labels
+    area = areas(labels)[1:]
+    centre = centroids(labels)[1:]
+    return {
+        "label": np.arange(1, area.size + 1),
+        "centroid_y_px": centre[:, 0],
+        "centroid_x_px": centre[:, 1],
+        "area_px": area,
+        "diameter_px": 2 * np.sqrt(area / np.pi),
+        "mean_probability": mean_inside(labels, expit(fields.logit))[1:],
+        "flow_error": plane.flow_error,
+        "touches_edge": touches_edge(labels)[1:],
+    }

@@ -1,0 +1,73 @@
+"""What a segmentation gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from cellseg_engine.settings import Settings
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The objects of one image.
+
+    Attributes
+    ----------
+    labels
+        int32 of shape (Y, X), or (T, Z, Y, X) with the axes that the image had; 0 is
+        background. Planes of a stack are segmented one by one and no id occurs in two planes.
+    axes
+        Axes of the labels, for example ``"YX"`` or ``"ZYX"``.
+    flows
+        float32 of shape (2, *labels.shape): y and x component of the network's flow, unit
+        length by convention; empty when fields were not kept.
+    logits
+        float32 of the labels' shape: logit of the object probability; empty as above.
+    style
+        float32 of shape (256,): style of the image (mean over planes, unit length).
+    diameter_px
+        Diameter that the image was scaled by.
+    objects
+        Columns of the object table, each of one entry per object: ``label``, ``t``/``z`` (from
+        0) for stacks, ``centroid_y_px``, ``centroid_x_px``, ``area_px``, ``diameter_px``,
+        ``mean_probability``, ``flow_error``, ``touches_edge``, ``intensity_mean_NAME``.
+    settings
+        The settings used.
+    provenance
+        What ran: model, weights' SHA-256, device, precision, versions, choices, seconds.
+    warnings
+        Sentences that the user should read.
+    """
+
+    labels: np.ndarray
+    axes: str
+    flows: np.ndarray
+    logits: np.ndarray
+    style: np.ndarray
+    diameter_px: float
+    objects: dict[str, np.ndarray]
+    settings: Settings
+    provenance: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_objects(self) -> int:
+        """Number of objects."""
+        return len(self.objects["label"])
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Probability that each pixel belongs to an object, 0 to 1, float32."""
+        return np.asarray(expit(self.logits))
+
+    @property
+    def outlines(self) -> np.ndarray:
+        """The pixels of objects that touch another object or background; bool, labels' shape."""
+        from cellseg_engine.core.outlines import outline_mask
+
+        planes = self.labels.reshape(-1, *self.labels.shape[-2:])
+        return np.stack([outline_mask(plane) for plane in planes]).reshape(self.labels.shape)

@@ -1,0 +1,132 @@
+"""The size estimate: how large the objects of an image are.
+
+Stringer et al. 2021, "Test time resizing": the style of the image gives a first diameter, by
+regression; a segmentation at that size gives the final one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellseg_engine.backends.flow_unet import FlowUNet
+from cellseg_engine.core.labels import fill_holes, keep_labels, median_diameter
+from cellseg_engine.core.labels import areas as count_areas
+from cellseg_engine.core.quality import flow_errors
+from cellseg_engine.core.resize import resize_nearest
+from cellseg_engine.pipeline.masks import BASE_ITERATIONS, trace_objects
+from cellseg_engine.pipeline.prepare import predict_at_scale
+from cellseg_engine.pipeline.progress import Ticker
+from cellseg_engine.settings import Settings
+
+MIN_AREA_PX = 15
+FLOW_THRESHOLD = 0.4
+
+
+@dataclass(frozen=True)
+class SizeEstimate:
+    """A diameter and where it comes from.
+
+    Attributes
+    ----------
+    diameter_px
+        To scale the image by.
+    source
+        ``estimate``, or ``training mean`` where no estimate was possible.
+    style_diameter_px
+        The regression's, before refinement; 0 without a size model.
+    found_objects
+        Whether the first segmentation found any.
+    warnings
+        Sentences for the user.
+    """
+
+    diameter_px: float
+    source: str
+    style_diameter_px: float
+    found_objects: bool
+    warnings: tuple[str, ...] = ()
+
+
+def estimate_diameter(
+    model: FlowUNet, planes: Iterable[np.ndarray], settings: Settings, ticker: Ticker
+) -> SizeEstimate:
+    """Estimate the diameter of the objects of an image.
+
+    Parameters
+    ----------
+    planes
+        float32 (C, Y, X) each, as the network sees them; the median over those that show
+        objects counts.
+
+    Notes
+    -----
+    The refining segmentation follows the paper and Cellpose: nearest-neighbour dynamics at the
+    network's scale, 200 steps, areas measured at the plane's own scale.
+    """
+    if model.size_model is None:
+        return SizeEstimate(
+            model.card.diam_labels_px,
+            "training mean",
+            0.0,
+            False,
+            (
+                f"The model {model.card.name} has no size model, so the mean diameter of its "
+                f"training images, {model.card.diam_labels_px:.1f} px, was used; give diameter_px "
+                "for better results.",
+            ),
+        )
+    pairs = [_estimate_plane(model, plane, settings, ticker) for plane in planes]
+    styles = [style for style, _ in pairs]
+    refined = [diameter for _, diameter in pairs if diameter > 0]
+    style_diameter = float(np.median(styles))
+    if not refined:
+        warning = (
+            "No objects were found while estimating the diameter, so the model's own "
+            f"{model.size_model.diam_mean_px:.1f} px was used."
+        )
+        return SizeEstimate(
+            model.size_model.diam_mean_px, "training mean", style_diameter, False, (warning,)
+        )
+    diameter = float(np.median(refined))
+    warnings = _range_warnings(model, style_diameter, diameter)
+    return SizeEstimate(diameter, "estimate", style_diameter, True, warnings)
+
+
+def _estimate_plane(
+    model: FlowUNet, plane: np.ndarray, settings: Settings, ticker: Ticker
+) -> tuple[float, float]:
+    """Give the style's diameter and the refined one (0 if no objects) of one plane."""
+    if model.size_model is None:
+        raise AssertionError("checked by the caller")
+    first_scale = model.card.diam_mean_px / model.card.diam_labels_px
+    style = predict_at_scale(model, plane, first_scale, settings, ticker).style
+    style_diameter = model.size_model.predict(style)
+    scale = model.size_model.diam_mean_px / style_diameter
+    fields = predict_at_scale(model, plane, scale, settings, ticker)
+    labels = trace_objects(
+        fields,
+        probability_threshold=0.5,
+        iterations=BASE_ITERATIONS,
+        nearest=True,
+        max_size_fraction=0.4,
+    )
+    errors = flow_errors(labels, fields.flows, model.card.flow_variant)  # type: ignore[arg-type]
+    labels = keep_labels(labels, ~(errors > FLOW_THRESHOLD))
+    labels = fill_holes(resize_nearest(labels, (plane.shape[1], plane.shape[2])))
+    labels = keep_labels(labels, count_areas(labels) >= MIN_AREA_PX)
+    return style_diameter, median_diameter(labels)
+
+
+def _range_warnings(model: FlowUNet, style_px: float, refined_px: float) -> tuple[str, ...]:
+    size_model = model.size_model
+    if size_model is None or (size_model.covers(style_px) and size_model.covers(refined_px)):
+        return ()
+    low, high = size_model.range_px
+    return (
+        f"The estimated diameter, {refined_px:.1f} px (from the style: {style_px:.1f} px), is "
+        f"outside the {low:.1f} to {high:.1f} px that the size model of {model.card.name} was "
+        "trained on; check it and give diameter_px if it is wrong.",
+    )

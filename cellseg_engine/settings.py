@@ -1,0 +1,289 @@
+"""The one declaration of every setting.
+
+Command-line options, the service's request schema, the CellProfiler settings, the
+Fiji ``#@`` headers and the reference page are all rendered from this class
+(``Settings.model_json_schema()``); nothing else lists settings.
+
+A name carries its unit. ``0`` or an explicit word stands for "decide for me",
+never null.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cellseg_engine.errors import SettingsError
+
+DEFAULT_MODEL = "nuclei-provisional"
+
+RESERVED = frozenset(
+    {"stitch_threshold", "volume_mode", "anisotropy", "flow_smoothing_px", "model_side_views"}
+)
+"""Names kept free for stacks segmented as volumes; giving one today is an error that says so."""
+
+
+def _setting(
+    default: Any,
+    *,
+    label: str,
+    help: str,
+    group: str,
+    unit: str = "",
+    step: float | None = None,
+    **limits: Any,
+) -> Any:
+    extra: dict[str, Any] = {"label": label, "group": group}
+    if unit:
+        extra["unit"] = unit
+    if step is not None:
+        extra["step"] = step
+    return Field(default, description=help, json_schema_extra=extra, **limits)
+
+
+class Settings(BaseModel):
+    """How one image is segmented. Immutable; build it with `make_settings` for readable errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
+
+    # -- what to look at ---------------------------------------------------------------
+    model: str = _setting(
+        DEFAULT_MODEL,
+        label="Model",
+        group="Model",
+        min_length=1,
+        help="Name of a model (see `cellseg models list`) or path of a weights file "
+        "(.safetensors, or an official Cellpose .pth).",
+    )
+    channel: str = _setting(
+        "auto",
+        label="Channel",
+        group="Image",
+        min_length=1,
+        help="Channel that shows the objects: its number (from 1), its name in the file, gray (mean "
+        "of an RGB image), red, green, blue, or hematoxylin (colour deconvolution of stained "
+        "tissue). auto takes the only channel, or gray of an RGB image, and asks otherwise.",
+    )
+    nuclear_channel: str = _setting(
+        "none",
+        label="Nuclear channel",
+        group="Image",
+        min_length=1,
+        help="Second channel with nuclei, for models of whole cells; same choices as the channel, "
+        "or none.",
+    )
+    invert: Literal["auto", "yes", "no"] = _setting(
+        "auto",
+        label="Invert",
+        group="Image",
+        help="yes for dark objects on a bright background. auto looks at the background; what it "
+        "chose is recorded with the result.",
+    )
+    percentile_low: float = _setting(
+        1.0,
+        label="Low percentile",
+        group="Image",
+        unit="%",
+        step=0.1,
+        ge=0,
+        lt=100,
+        help="Intensity percentile that becomes 0.",
+    )
+    percentile_high: float = _setting(
+        99.0,
+        label="High percentile",
+        group="Image",
+        unit="%",
+        step=0.1,
+        gt=0,
+        le=100,
+        help="Intensity percentile that becomes 1.",
+    )
+
+    # -- size --------------------------------------------------------------------------
+    diameter_px: float = _setting(
+        0.0,
+        label="Diameter",
+        group="Size",
+        unit="px",
+        step=1,
+        ge=0,
+        le=10000,
+        help="Typical diameter of the objects; 0 estimates it from the image.",
+    )
+    diameter_scope: Literal["image", "folder"] = _setting(
+        "image",
+        label="Estimate per",
+        group="Size",
+        help="With diameter 0: estimate for each image, or once for all images of a run (the "
+        "median over a sample of them).",
+    )
+    min_area_px: int = _setting(
+        15,
+        label="Smallest area",
+        group="Size",
+        unit="px²",
+        step=1,
+        ge=0,
+        help="Smaller objects are removed; 0 keeps all.",
+    )
+    max_area_px: int = _setting(
+        0,
+        label="Largest area",
+        group="Size",
+        unit="px²",
+        step=1,
+        ge=0,
+        help="Larger objects are removed; 0 sets no limit.",
+    )
+    max_size_fraction: float = _setting(
+        0.4,
+        label="Largest share of the image",
+        group="Size",
+        step=0.05,
+        gt=0,
+        le=1,
+        help="Objects that cover more than this share of the image are removed.",
+    )
+    exclude_edge_objects: bool = _setting(
+        False,
+        label="Exclude edge objects",
+        group="Size",
+        help="Remove objects that touch the border of the image.",
+    )
+
+    # -- decision ----------------------------------------------------------------------
+    probability_threshold: float = _setting(
+        0.5,
+        label="Probability threshold",
+        group="Decision",
+        step=0.05,
+        gt=0,
+        lt=1,
+        help="A pixel belongs to an object above this probability; lower finds more and larger "
+        "objects. Cellpose's cellprob_threshold is the logit of it: 0.5 is 0, 0.27 is -1, "
+        "0.73 is +1.",
+    )
+    flow_threshold: float = _setting(
+        0.4,
+        label="Flow-error threshold",
+        group="Decision",
+        step=0.1,
+        ge=0,
+        le=10,
+        help="Objects whose recomputed flows differ more than this (mean squared error) from the "
+        "network's are removed; 0 switches the check off.",
+    )
+    iterations: int = _setting(
+        0,
+        label="Iterations",
+        group="Decision",
+        step=50,
+        ge=0,
+        le=100000,
+        help="Steps of the flow dynamics; 0 derives them from the diameter. Raise it for very long "
+        "cells.",
+    )
+    interpolation: Literal["bilinear", "nearest"] = _setting(
+        "bilinear",
+        label="Flow interpolation",
+        group="Decision",
+        help="How the flow between pixels is read during the dynamics; nearest is the original "
+        "paper's.",
+    )
+
+    # -- running -----------------------------------------------------------------------
+    test_time_augmentation: Literal["none", "flips", "paper"] = _setting(
+        "none",
+        label="Test-time augmentation",
+        group="Running",
+        help="Average over flipped tiles, about four times slower: flips uses Cellpose's half-"
+        "overlapping grid, paper the four shifted grids of Stringer et al. 2021.",
+    )
+    tile_overlap: float = _setting(
+        0.1,
+        label="Tile overlap",
+        group="Running",
+        step=0.05,
+        ge=0.05,
+        le=0.5,
+        help="Share of a tile that overlaps its neighbours.",
+    )
+    batch_size: int = _setting(
+        8,
+        label="Batch size",
+        group="Running",
+        unit="tiles",
+        step=1,
+        ge=1,
+        le=1024,
+        help="Tiles that the network sees at once; changes memory and speed, never the result.",
+    )
+    device: str = _setting(
+        "auto",
+        label="Device",
+        group="Running",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        help="auto (a GPU when there is one), cpu, cuda, cuda:1 or mps.",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = _setting(
+        "auto",
+        label="Precision",
+        group="Running",
+        help="Arithmetic of the network; auto is fp32. What was really executed is recorded.",
+    )
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Settings:
+        if self.percentile_low >= self.percentile_high:
+            raise ValueError(
+                f"percentile_low {self.percentile_low:g} must be below "
+                f"percentile_high {self.percentile_high:g}"
+            )
+        if self.max_area_px and self.max_area_px < self.min_area_px:
+            raise ValueError(
+                f"max_area_px {self.max_area_px} must not be below min_area_px {self.min_area_px}"
+            )
+        return self
+
+
+def make_settings(values: Settings | dict[str, Any] | None = None, /, **more: Any) -> Settings:
+    """Give checked settings from a mapping, keyword arguments or both.
+
+    Raises
+    ------
+    SettingsError
+        A name is unknown or reserved, or a value is out of range; one sentence names the
+        setting, the value given and what is allowed.
+    """
+    if isinstance(values, Settings):
+        given = {name: getattr(values, name) for name in values.model_fields_set}
+    else:
+        given = dict(values or {})
+    given.update(more)
+    reserved = sorted(RESERVED & given.keys())
+    if reserved:
+        raise SettingsError(
+            f"{reserved[0]} is reserved for segmenting stacks as volumes, which this version "
+            "does not do yet.",
+            hint="Leave it out: each plane is segmented on its own.",
+        )
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(_explain(error), hint="See `cellseg segment --help`.") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """Turn pydantic's first complaint into one sentence."""
+    first = error.errors()[0]
+    if not first["loc"]:
+        return str(first["ctx"]["error"] if "error" in first.get("ctx", {}) else first["msg"]) + "."
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"{name} is not a setting; the settings are {', '.join(Settings.model_fields)}."
+    message = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "string_pattern_mismatch" and name == "device":
+        message = "must be auto, cpu, cuda, cuda:N or mps"
+    return f"{name} = {first['input']!r} is not allowed: {message}."

@@ -1,0 +1,269 @@
+"""Where models are: shipped ones, imported ones, and files given by path."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from cellseg_engine.errors import ModelNotFoundError, SettingsError, WeightsError, WriteError
+from cellseg_engine.nets.card import ModelCard, file_sha256, read_card
+
+if TYPE_CHECKING:
+    from cellseg_engine.backends.flow_unet import FlowUNet
+    from cellseg_engine.nets.card import WeightsFile
+
+SHIPPED_FOLDER = Path(__file__).with_name("weights")
+CATALOGUE = Path(__file__).with_name("models.toml")
+MODELS_VARIABLE = "CELLSEG_MODELS"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be used by name.
+
+    Attributes
+    ----------
+    name
+        As given to the ``model`` setting.
+    files
+        Its weights, one file per network of an ensemble.
+    sha256
+        Expected hash of each file; empty for imported models.
+    source
+        ``shipped`` or ``imported``.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    sha256: tuple[str, ...]
+    source: str
+
+    def card(self) -> ModelCard:
+        """Read the card of its first network."""
+        return read_card(self.files[0])
+
+
+def models_folder() -> Path:
+    """Give the folder of imported models: ``CELLSEG_MODELS``, or the user's data folder."""
+    given = os.environ.get(MODELS_VARIABLE)
+    return Path(given) if given else platformdirs.user_data_path("cellseg", False) / "models"
+
+
+def list_models() -> list[ModelEntry]:
+    """Give all models that can be used by name, shipped ones first."""
+    with CATALOGUE.open("rb") as file:
+        catalogue = tomllib.load(file)
+    shipped = [
+        ModelEntry(
+            name,
+            tuple(SHIPPED_FOLDER / file for file in entry["files"]),
+            tuple(entry["sha256"]),
+            "shipped",
+        )
+        for name, entry in catalogue.items()
+    ]
+    return shipped + [entry for entry in _imported() if entry.name not in catalogue]
+
+
+def find_model(name: str) -> ModelEntry:
+    """Give the model of that name.
+
+    Raises
+    ------
+    ModelNotFoundError
+        With the names there are, the nearest one first.
+    """
+    entries = {entry.name: entry for entry in list_models()}
+    if name not in entries:
+        near = difflib.get_close_matches(name, entries, 1)
+        guess = f"Did you mean {near[0]}? " if near else ""
+        raise ModelNotFoundError(
+            f"There is no model {name!r}; the models are {', '.join(entries)}.",
+            hint=f"{guess}A weights file can be given by its path.",
+        )
+    return entries[name]
+
+
+def read_model(name: str) -> list[WeightsFile]:
+    """Read all weights of a model, by name or by the path of a weights file.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No such name or file.
+    WeightsError
+        Damaged, changed since it was shipped, or of another architecture.
+    """
+    from cellseg_engine.nets.weights import load_weights
+
+    if _looks_like_path(name):
+        return [load_weights(Path(name).expanduser())]
+    entry = find_model(name)
+    weights = [load_weights(path) for path in entry.files]
+    for path, expected, found in zip(entry.files, entry.sha256, weights, strict=False):
+        if found.sha256 != expected:
+            raise WeightsError(
+                f"{path} is not the file that was shipped (its SHA-256 differs).",
+                hint="Install cellseg-engine again.",
+            )
+    return weights
+
+
+def load_model(name: str, device: str = "auto", precision: str = "auto") -> FlowUNet:
+    """Load a model on a device.
+
+    Parameters
+    ----------
+    name
+        A name of `list_models`, or the path of a weights file.
+    device, precision
+        As in the settings.
+
+    Raises
+    ------
+    ModelNotFoundError, WeightsError, DeviceError
+        One sentence says why.
+    """
+    from cellseg_engine.backends.flow_unet import FlowUNet
+    from cellseg_engine.nets.runtimes import TorchRuntime
+    from cellseg_engine.nets.weights import build_network
+
+    files = read_model(name)
+    cards = [file.card for file in files]
+    if len({(card.n_channels, card.diam_mean_px) for card in cards}) > 1:
+        raise WeightsError(
+            f"The networks of the ensemble {name} differ in channels or diameter.",
+            hint="Import only networks that were trained alike.",
+        )
+    runtimes = [TorchRuntime(build_network(file), device, precision) for file in files]
+    return FlowUNet(runtimes, cards[0], files[0].size_model, [file.sha256 for file in files])
+
+
+def import_model(
+    paths: Sequence[Path],
+    name: str = "",
+    *,
+    licence: str = "",
+    origin: str = "",
+    flow_variant: str = "",
+    size_file: Path | None = None,
+) -> ModelEntry:
+    """Copy weights into the models folder, so that they can be used by name.
+
+    Parameters
+    ----------
+    paths
+        One weights file, or several of one ensemble.
+    name
+        Its new name; the file's own if empty.
+    licence, origin, flow_variant
+        Written into the card where given.
+    size_file
+        Official size model, if it does not lie beside the weights.
+
+    Raises
+    ------
+    SettingsError
+        The name is taken or not usable as a file name.
+    ModelNotFoundError, WeightsError, WriteError
+        One sentence says why; the models folder is unchanged.
+    """
+    from cellseg_engine.nets.card import write_weights
+    from cellseg_engine.nets.size_model import read_official_size_model
+    from cellseg_engine.nets.weights import load_weights
+
+    name = name or paths[0].name.removesuffix(".pth").removesuffix(".safetensors")
+    _check_new_name(name)
+    files = [load_weights(path) for path in paths]
+    size_model = read_official_size_model(size_file) if size_file else files[0].size_model
+    given = {"licence": licence, "origin": origin, "flow_variant": flow_variant}
+    changes = {key: value for key, value in given.items() if value}
+    folder = models_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".import-", dir=folder) as staging:
+            target = Path(staging) / name
+            target.mkdir()
+            for number, file in enumerate(files):
+                card = file.card.with_changes(name=name, **changes)
+                size = size_model if number == 0 else None
+                write_weights(target / f"{number}.safetensors", card, file.arrays, size)
+            target.rename(folder / name)
+    except OSError as error:
+        raise WriteError(
+            f"The model {name} cannot be stored in {folder}: {error.strerror or error}."
+        ) from error
+    return find_model(name)
+
+
+def remove_model(name: str) -> None:
+    """Delete an imported model.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No such model.
+    SettingsError
+        It is a shipped one.
+    """
+    entry = find_model(name)
+    if entry.source != "imported":
+        raise SettingsError(f"{name} is shipped with the engine and stays.")
+    shutil.rmtree(entry.files[0].parent)
+
+
+def _imported() -> list[ModelEntry]:
+    folder = models_folder()
+    if not folder.is_dir():
+        return []
+    found = []
+    for child in sorted(folder.iterdir()):
+        files = tuple(sorted(child.glob("*.safetensors"))) if child.is_dir() else ()
+        if files and not child.name.startswith("."):
+            found.append(ModelEntry(child.name, files, (), "imported"))
+    return found
+
+
+def _check_new_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"{name!r} cannot name a model: use up to 100 letters, digits, '.', '_' and '-'.",
+            hint="Give another with --name.",
+        )
+    if any(entry.name == name for entry in list_models()):
+        raise SettingsError(
+            f"A model named {name} is there already.",
+            hint=f"Give another with --name, or `cellseg models remove {name}` first.",
+        )
+
+
+def _looks_like_path(name: str) -> bool:
+    if any(entry.name == name for entry in list_models()):
+        return False
+    return (
+        "/" in name
+        or "\\" in name
+        or name.endswith((".pth", ".safetensors"))
+        or (Path(name).is_file())
+    )
+
+
+def verify(entry: ModelEntry) -> bool:
+    """Say whether the files of a model are there and are the ones that were shipped."""
+    if not all(path.is_file() for path in entry.files):
+        return False
+    return all(
+        file_sha256(path) == expected
+        for path, expected in zip(entry.files, entry.sha256, strict=False)
+    )

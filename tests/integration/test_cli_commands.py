@@ -1,0 +1,196 @@
+"""The other commands: models, evaluate, doctor, about, demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from cellseg_engine.cli.main import COMMANDS
+from cellseg_engine.nets.unet import ResidualUNet
+from tests.integration.cli import Cli, draw, listing
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(capfd)
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CELLSEG_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def official(path: Path, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    torch.save(ResidualUNet().state_dict(), path)
+    return path
+
+
+def test_every_command_explains_itself(cli: Cli) -> None:
+    top = cli("--help").out
+    for name, summary in COMMANDS.items():
+        assert name in top
+        outcome = cli(name, "--help")
+        assert outcome.code == 0
+        assert summary in outcome.out
+    assert cli("--version").out.startswith("cellseg, version")
+
+
+def test_unknown_commands_are_refused(cli: Cli) -> None:
+    outcome = cli("segmnt")
+    assert outcome.code == 2
+    assert "No such command 'segmnt'" in outcome.err
+
+
+def test_models_are_listed_and_explained(cli: Cli, models: Path) -> None:
+    assert "nuclei-provisional  (shipped)" in cli("models", "list").out
+    entries = json.loads(cli("models", "list", "--json").out)
+    assert entries[0]["name"] == "nuclei-provisional"
+    info = json.loads(cli("models", "info", "nuclei-provisional", "--json").out)
+    assert info["licence"] == "CC0-1.0"
+    assert info["size_model"] is True
+    assert info["flow_variant"] == "v3"
+    assert info["diameter_range_px"][0] < 10 < 60 < info["diameter_range_px"][1]
+    assert "licence: CC0-1.0" in cli("models", "info", "nuclei-provisional").out
+
+
+def test_importing_using_exporting_removing(cli: Cli, models: Path, tmp_path: Path) -> None:
+    path = official(tmp_path / "mine.pth")
+    outcome = cli("models", "import", path, "--licence", "CC-BY-4.0", "--origin", "our lab")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(cli("models", "info", "mine", "--json").out)["licence"] == "CC-BY-4.0"
+
+    image = draw(tmp_path / "a.tif")
+    run = ("segment", image, "--diameter-px", 30, "--json", "--model")
+    by_name = cli(*run, "mine", "--out", tmp_path / "1")
+    by_path = cli(*run, path, "--out", tmp_path / "2")
+    assert by_name.code == by_path.code == 0, by_name.err
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "1/a_labels.tif"), tifffile.imread(tmp_path / "2/a_labels.tif")
+    )
+    record = json.loads((tmp_path / "1/a_run.json").read_text())
+    assert (record["model"]["licence"], record["model"]["origin"]) == ("CC-BY-4.0", "our lab")
+
+    exported = tmp_path / "exported.pth"
+    assert cli("models", "export", "mine", exported).code == 0
+    state = torch.load(exported, weights_only=True)
+    for name, value in torch.load(path, weights_only=True).items():
+        torch.testing.assert_close(state[name], value, rtol=0, atol=0)
+    assert "is there already" in cli("models", "export", "mine", exported).err
+    assert cli("models", "export", "mine", exported, "--force").code == 0
+
+    again = cli("models", "import", path)
+    assert (again.code, "is there already" in again.err) == (2, True)
+    assert cli("models", "remove", "mine").code == 0
+    assert cli("models", "info", "mine").code == 2
+    assert "is shipped" in cli("models", "remove", "nuclei-provisional").err
+
+
+def test_an_ensemble_averages_its_networks(cli: Cli, models: Path, tmp_path: Path) -> None:
+    from cellseg_engine.zoo.store import load_model
+
+    paths = [official(tmp_path / f"net_{seed}", seed) for seed in range(3)]
+    assert cli("models", "import", *paths, "--name", "trio").code == 0
+    assert "ensemble of 3" in cli("models", "list").out
+    image = np.random.default_rng(0).normal(size=(2, 100, 90)).astype(np.float32)
+    single = [load_model(str(path), "cpu").predict(image) for path in paths]
+    together = load_model("trio", "cpu").predict(image)
+    np.testing.assert_allclose(
+        together.flows, np.mean([fields.flows for fields in single], axis=0), atol=1e-6
+    )
+    np.testing.assert_allclose(together.style, single[0].style, atol=1e-7)
+    assert cli("models", "export", "trio", tmp_path / "out.pth").code == 0
+    assert (tmp_path / "out_2.pth").exists()
+
+
+def test_a_failed_import_leaves_nothing(cli: Cli, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.pth").write_text("no weights")
+    for arguments, words in (
+        ((tmp_path / "bad.pth",), "damaged or not a weights file"),
+        ((tmp_path / "nowhere.pth",), "There is no weights file"),
+        ((official(tmp_path / "ok.pth"), "--name", "../evil"), "cannot name a model"),
+        ((official(tmp_path / "ok.pth"), "--name", "nuclei-provisional"), "is there already"),
+    ):
+        outcome = cli("models", "import", *arguments)
+        assert outcome.code == 2
+        assert words in outcome.err
+        assert listing(models) == {}
+
+
+def test_a_misspelt_model_gets_a_guess(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli(
+        "segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "o", "--model", "nuclei-provisonal"
+    )
+    assert outcome.code == 2
+    assert "Did you mean nuclei-provisional?" in outcome.err
+
+
+def test_evaluate(cli: Cli, tmp_path: Path) -> None:
+    truth, pred = tmp_path / "truth", tmp_path / "pred"
+    truth.mkdir()
+    image = draw(tmp_path / "in/a.tif")
+    assert cli("segment", image, "--out", pred, "--diameter-px", 24).code == 0
+    labels = tifffile.imread(pred / "a_labels.tif")
+    tifffile.imwrite(truth / "a_masks.tif", np.where(labels == 2, 0, labels))
+    table = tmp_path / "scores.csv"
+    outcome = cli("evaluate", "--pred", pred, "--truth", truth, "--csv", table)
+    assert outcome.code == 0, outcome.err
+    assert "pooled" in outcome.out.lower()
+    assert "mean per image" in outcome.out.lower()
+    assert "0.750" in outcome.out
+    assert len(table.read_text().splitlines()) == 2
+    scores = json.loads(cli("evaluate", "--pred", pred, "--truth", truth, "--json").out)
+    assert json.dumps(scores).count("0.75") >= 2
+    for arguments, words in (
+        (("--pred", pred, "--truth", tmp_path / "none"), "none"),
+        (("--pred", image, "--truth", truth / "a_masks.tif"), "a.tif"),
+    ):
+        refused = cli("evaluate", *arguments)
+        assert refused.code == 2
+        assert words in refused.err
+
+
+def test_doctor(cli: Cli) -> None:
+    outcome = cli("doctor")
+    assert outcome.code == 0, outcome.out
+    assert "test segmentation: works" in outcome.out
+    findings = json.loads(cli("doctor", "--json").out)
+    assert {"torch", "device", "models"} <= {finding["what"] for finding in findings}
+
+
+def test_doctor_names_a_damaged_model(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cellseg_engine.zoo import store
+
+    (tmp_path / "nuclei-provisional.safetensors").write_bytes(b"spoilt")
+    monkeypatch.setattr(store, "SHIPPED_FOLDER", tmp_path)
+    outcome = cli("doctor")
+    assert outcome.code == 1
+    assert "PROBLEM  models: nuclei-provisional is missing or damaged" in outcome.out
+
+
+def test_about_states_what_was_used(cli: Cli, tmp_path: Path) -> None:
+    assert "Stringer C" in cli("about").out
+    cli("segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "o", "--diameter-px", 24)
+    text = cli("about", "--run", tmp_path / "o/a_run.json").out
+    assert "nuclei-provisional (version 1, weights SHA-256" in text
+    assert "the object diameter was set to 24.0 px" in text
+    outcome = cli("about", "--run", tmp_path / "a.tif")
+    assert (outcome.code, "is not a run.json" in outcome.err) == (2, True)
+
+
+def test_demo_can_be_repeated(cli: Cli, tmp_path: Path) -> None:
+    first = cli("demo", "--out", tmp_path / "demo")
+    assert first.code == 0, first.err
+    assert "_overlay.png" in first.out
+    assert str((tmp_path / "demo").resolve()) in first.out
+    second = cli("demo", "--out", tmp_path / "demo")
+    assert second.code == 0
+    assert "skipped" in second.out

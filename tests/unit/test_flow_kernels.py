@@ -1,0 +1,136 @@
+"""The fast kernels give what their plain definitions give."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellseg_engine.core.clustering import cluster_points
+from cellseg_engine.core.dynamics import follow_flows
+from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.core.flows import labels_to_flows
+from cellseg_engine.core.quality import flow_errors
+from tests.unit import plain
+
+VARIANTS: list[FlowVariant] = ["v3", "v2", "paper"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_flows_equal_the_definition(variant: FlowVariant) -> None:
+    labels = plain.blobs()
+    np.testing.assert_allclose(
+        labels_to_flows(labels, variant), plain.flows(labels, variant), atol=1e-6
+    )
+
+
+def test_flows_are_unit_vectors_inside_and_zero_outside() -> None:
+    labels = plain.blobs(seed=3)
+    length = np.hypot(*labels_to_flows(labels))
+    assert not length[labels == 0].any()
+    # Only the centre of an object may be flat.
+    assert np.median(length[labels > 0]) == pytest.approx(1, abs=1e-6)
+    assert (length[labels > 0] < 0.99).sum() <= labels.max()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(1, 17)), st.sampled_from(VARIANTS))
+def test_flows_do_not_depend_on_the_ids(order: list[int], variant: FlowVariant) -> None:
+    labels = plain.blobs()
+    renamed = np.array([0, *(3 * n for n in order)], np.int32)[labels]
+    np.testing.assert_array_equal(
+        labels_to_flows(labels, variant), labels_to_flows(renamed, variant)
+    )
+
+
+def test_rotating_the_labels_rotates_the_flows() -> None:
+    labels = plain.blobs(seed=5)
+    # A square image has no preferred direction; ties in the centre are broken by order, so an
+    # object whose centre is unique is compared.
+    flows = labels_to_flows(labels)
+    turned = labels_to_flows(np.rot90(labels).copy())
+    back = np.rot90(turned, -1, (1, 2))
+    agree = np.isclose(flows[0], back[1] * 1, atol=1e-5) & np.isclose(flows[1], -back[0], atol=1e-5)
+    assert agree[labels > 0].mean() > 0.9
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_objects_of_one_or_two_pixels_do_no_harm(variant: FlowVariant) -> None:
+    labels = np.zeros((6, 6), np.int32)
+    labels[0, 0] = 1
+    labels[3, 3:5] = 2
+    labels[5, 5] = 7
+    assert np.isfinite(labels_to_flows(labels, variant)).all()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize("iterations", [0, 1, 11, 12, 13, 200, 201])
+def test_dynamics_equal_plain_steps(
+    interpolation: Literal["bilinear", "nearest"], iterations: int
+) -> None:
+    """Also when paths are finished early because their orbit repeats itself."""
+    labels = plain.blobs(seed=1)
+    rng = np.random.default_rng(0)
+    flows = (plain.flows(labels, "v3") + rng.normal(0, 0.2, (2, *labels.shape))).astype(np.float32)
+    mask = labels > 0
+    starts, ends = follow_flows(flows, mask, iterations, interpolation)
+    np.testing.assert_array_equal(starts, np.stack(np.nonzero(mask)))
+    expected = plain.follow(flows, mask, iterations, interpolation == "bilinear")
+    # float32 sums are rounded in another order; a path near a watershed may then go elsewhere
+    assert (np.abs(ends - expected).max(axis=0) < 0.01).mean() > 0.995
+
+
+def test_dynamics_stay_inside_the_image() -> None:
+    flows = np.full((2, 20, 30), 5, np.float32)
+    _, ends = follow_flows(flows, np.ones((20, 30), bool), 50)
+    np.testing.assert_array_equal(ends.max(axis=1), (19, 29))
+    _, ends = follow_flows(-flows, np.ones((20, 30), bool), 50)
+    np.testing.assert_array_equal(ends.min(axis=1), (0, 0))
+
+
+def test_dynamics_of_an_empty_mask() -> None:
+    starts, ends = follow_flows(np.zeros((2, 5, 5), np.float32), np.zeros((5, 5), bool), 10)
+    assert starts.shape == ends.shape == (2, 0)
+    assert not cluster_points(starts, ends, (5, 5)).any()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_clusters_equal_the_definition(noise: float) -> None:
+    labels = plain.blobs(seed=2)
+    rng = np.random.default_rng(0)
+    flows = labels_to_flows(labels) + rng.normal(0, noise, (2, *labels.shape)).astype(np.float32)
+    starts, ends = follow_flows(flows, labels > 0, 200)
+    expected = plain.cluster(starts, ends, (96, 96), 0.4)
+    np.testing.assert_array_equal(cluster_points(starts, ends, (96, 96), 0.4), expected)
+
+
+def test_exact_flows_give_the_objects_back() -> None:
+    labels = plain.blobs(seed=4)
+    starts, ends = follow_flows(labels_to_flows(labels), labels > 0, 200)
+    found = cluster_points(starts, ends, (96, 96))
+    pairs = set(zip(labels.ravel().tolist(), found.ravel().tolist(), strict=True))
+    assert len(pairs) == labels.max() + 1
+
+
+def test_clusters_at_the_border_and_too_large_ones() -> None:
+    starts = np.stack(np.nonzero(np.ones((10, 10), bool)))
+    ends = np.zeros((2, 100), np.float32)
+    ends[:, 60:] = 9
+    labels = cluster_points(starts, ends, (10, 10), max_size_fraction=0.5)
+    assert labels.max() == 1
+    assert (labels == 1).sum() == 40
+    assert cluster_points(starts, ends, (10, 10), max_size_fraction=1.0).max() == 2
+
+
+def test_flow_error_tells_good_objects_from_bad() -> None:
+    labels = plain.blobs(seed=6)
+    flows = labels_to_flows(labels)
+    spoilt = flows.copy()
+    spoilt[:, labels == 3] *= -1
+    errors = flow_errors(labels, spoilt)
+    assert np.isnan(errors[0])
+    assert errors[3] == pytest.approx(4, abs=0.2)
+    assert np.delete(errors, [0, 3]).max() < 1e-9

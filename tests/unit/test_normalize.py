@@ -1,0 +1,71 @@
+"""Normalisation keeps contrast of any scale, and empty images empty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellseg_engine.core.normalize import (
+    has_bright_background,
+    invert_intensities,
+    normalize_percentiles,
+)
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(100, 4000, (2, 60, 50)).astype(np.uint16)
+
+
+def test_percentiles_become_zero_and_one() -> None:
+    normalized, has_contrast = normalize_percentiles(picture())
+    assert normalized.dtype == np.float32
+    assert has_contrast.all()
+    for channel in normalized:
+        np.testing.assert_allclose(np.percentile(channel, (1, 99)), (0, 1), atol=1e-5)
+
+
+@given(st.floats(1e-6, 1e6), st.floats(-100, 100))
+def test_scale_and_offset_do_not_matter(scale: float, offset: float) -> None:
+    image = picture().astype(np.float64)
+    expected, _ = normalize_percentiles(image)
+    found, has_contrast = normalize_percentiles((image + offset) * scale)
+    assert has_contrast.all()
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_dim_float_images_are_not_erased() -> None:
+    """A 16-bit image scaled to 0-1 can have a contrast below 0.001, which Cellpose zeroes."""
+    _, has_contrast = normalize_percentiles(picture() / 65535 * 0.01)
+    assert has_contrast.all()
+
+
+@pytest.mark.parametrize("value", [0, 7, 65535])
+def test_constant_channels_become_zero(value: int) -> None:
+    image = np.full((1, 20, 20), value, np.uint16)
+    normalized, has_contrast = normalize_percentiles(image)
+    assert not has_contrast.any()
+    assert not normalized.any()
+
+
+def test_large_images_are_sampled_without_much_change() -> None:
+    image = np.random.default_rng(0).normal(size=(1, 3400, 3400)).astype(np.float32)
+    normalized, _ = normalize_percentiles(image)
+    np.testing.assert_allclose(np.percentile(normalized[0], (1, 99)), (0, 1), atol=0.02)
+
+
+def test_inversion_spares_channels_without_contrast() -> None:
+    image = np.stack([np.linspace(0, 1, 100).reshape(10, 10), np.zeros((10, 10))])
+    inverted = invert_intensities(image.astype(np.float32), np.array([True, False]))
+    np.testing.assert_allclose(inverted[0], 1 - image[0], atol=1e-6)
+    assert not inverted[1].any()
+
+
+def test_background_is_told_from_both_sides() -> None:
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:200, :200]
+    objects = ((y % 50 - 25) ** 2 + (x % 50 - 25) ** 2 < 100).astype(np.float32)
+    image = objects + rng.normal(0, 0.02, objects.shape).astype(np.float32)
+    assert not has_bright_background(normalize_percentiles(image[None])[0][0])
+    assert has_bright_background(normalize_percentiles(1 - image[None])[0][0])

@@ -1,0 +1,66 @@
+"""Settings: declared once, checked with one clear sentence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cellseg_engine.errors import SettingsError
+from cellseg_engine.settings import RESERVED, Settings, make_settings
+
+
+def test_defaults_are_those_of_the_papers() -> None:
+    settings = Settings()
+    assert settings.flow_threshold == 0.4
+    assert settings.probability_threshold == 0.5
+    assert settings.min_area_px == 15
+    assert (settings.percentile_low, settings.percentile_high) == (1, 99)
+    assert settings.diameter_px == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"diameter_px": -5}, "diameter_px = -5 is not allowed: input should be greater than"),
+        ({"diameter_px": float("nan")}, "diameter_px = nan is not allowed"),
+        ({"diameter_px": float("inf")}, "diameter_px = inf is not allowed"),
+        ({"diameter_px": "big"}, "diameter_px = 'big' is not allowed"),
+        ({"probability_threshold": 1}, "probability_threshold = 1 is not allowed"),
+        ({"invert": "maybe"}, "'auto', 'yes' or 'no'"),
+        ({"device": "tpu"}, "must be auto, cpu, cuda, cuda:N or mps"),
+        ({"diametre": 3}, "diametre is not a setting; the settings are model, channel"),
+        (
+            {"percentile_low": 60, "percentile_high": 40},
+            "percentile_low 60 must be below percentile_high 40",
+        ),
+        ({"min_area_px": 50, "max_area_px": 20}, "max_area_px 20 must not be below min_area_px 50"),
+        ({"min_area_px": 1.5}, "min_area_px = 1.5 is not allowed"),
+        (
+            {"stitch_threshold": 0.3},
+            "stitch_threshold is reserved for segmenting stacks as volumes",
+        ),
+    ],
+)
+def test_wrong_values_are_named(values: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(values)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_setting_has_a_label_a_help_and_a_group() -> None:
+    schema = Settings.model_json_schema()
+    json.dumps(schema)
+    for name, entry in schema["properties"].items():
+        assert entry["label"] and entry["group"] and entry["description"], name
+        assert "default" in entry, name
+        assert entry["description"].endswith("."), name
+    assert not RESERVED & schema["properties"].keys()
+
+
+def test_settings_can_be_changed_by_making_new_ones() -> None:
+    first = make_settings({"diameter_px": 20})
+    second = make_settings(first, min_area_px=3)
+    assert (second.diameter_px, second.min_area_px) == (20, 3)
+    assert first.min_area_px == 15

@@ -1,0 +1,98 @@
+"""Tiles: cutting and blending is the identity, and flips turn vectors rightly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellseg_engine.core.tiling import (
+    TILE_PX,
+    Augmentation,
+    TileBlender,
+    cut_tile,
+    pad_image,
+    plan_tiles,
+    taper_mask,
+)
+
+AUGMENTATIONS: list[Augmentation] = ["none", "flips", "paper"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 600),
+    st.integers(1, 600),
+    st.floats(0.05, 0.5),
+    st.sampled_from(AUGMENTATIONS),
+)
+def test_cut_then_blend_is_the_identity(
+    height: int, width: int, overlap: float, augmentation: Augmentation
+) -> None:
+    image = np.random.default_rng(0).normal(size=(2, height, width)).astype(np.float32)
+    plan = plan_tiles((height, width), overlap=overlap, augmentation=augmentation)
+    padded = pad_image(image, plan)
+    blender = TileBlender(plan, 2, vector_channels=None)
+    for index in range(len(plan.tiles)):
+        tile = cut_tile(padded, plan, index)
+        assert tile.shape == (2, *plan.tile_shape)
+        blender.add(index, tile)
+    np.testing.assert_allclose(blender.result(), image, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_a_network_that_follows_the_picture_gives_the_same_vectors_in_flipped_tiles(
+    augmentation: Augmentation,
+) -> None:
+    """The gradient of the pixels is such a network: flipping the picture flips its vectors."""
+    y, x = np.mgrid[:300, :260].astype(np.float32)
+    image = np.sin(y / 20) + np.cos(x / 15)
+    plan = plan_tiles(image.shape, augmentation=augmentation)
+    padded = pad_image(image[None], plan)
+    blender = TileBlender(plan, 2)
+    for index in range(len(plan.tiles)):
+        blender.add(index, np.stack(np.gradient(cut_tile(padded, plan, index)[0])))
+    inner = (slice(None), slice(3, -3), slice(3, -3))
+    np.testing.assert_allclose(
+        blender.result()[inner], np.stack(np.gradient(image))[inner], atol=2e-2
+    )
+
+
+def test_official_grid() -> None:
+    plan = plan_tiles((512, 512))
+    assert plan.padded_shape == (528, 528)
+    assert plan.offset == (8, 8)
+    assert [tile.y for tile in plan.tiles[::3]] == [0, 152, 304]
+    assert len(plan_tiles((2048, 2048)).tiles) == 144
+    small = plan_tiles((100, 180))
+    assert small.tile_shape == (128, 208)
+    assert len(small.tiles) == 1
+
+
+def test_flips_follow_the_parity_of_row_and_column() -> None:
+    plan = plan_tiles((432, 432), augmentation="flips")
+    flips = [(tile.flip_y, tile.flip_x) for tile in plan.tiles]
+    assert plan.padded_shape == (448, 448)
+    assert flips[:2] == [(False, False), (True, False)]
+    assert flips[4:6] == [(False, True), (True, True)]
+
+
+def test_paper_grid_covers_every_pixel_four_times() -> None:
+    plan = plan_tiles((880, 656), augmentation="paper")
+    counts = np.zeros(plan.padded_shape, int)
+    for tile in plan.tiles:
+        counts[tile.y : tile.y + TILE_PX, tile.x : tile.x + TILE_PX] += 1
+    assert counts.min() >= 4
+    assert (counts == 4).mean() > 0.4
+    assert {(t.y, t.x) for t in plan.tiles if t.flip_x and not t.flip_y} >= {(112, 0), (336, 224)}
+    assert {(t.y, t.x) for t in plan.tiles if t.flip_y and not t.flip_x} >= {(0, 112), (224, 336)}
+
+
+def test_taper_is_highest_in_the_middle_and_positive_everywhere() -> None:
+    taper = taper_mask((224, 224))
+    assert taper.min() > 0
+    assert taper[112, 112] == taper.max()
+    assert taper[112, 20] == pytest.approx(0.5, abs=0.05)
+    np.testing.assert_allclose(taper, taper[::-1, ::-1])
+    np.testing.assert_allclose(taper_mask((128, 208)), taper[48:176, 8:216])
