@@ -18,7 +18,8 @@ from cellseg_engine.core.metrics import (
     pool_scores,
     score_image,
 )
-from cellseg_engine.errors import MetricError
+from cellseg_engine.errors import AxesError, MetricError
+from cellseg_engine.io.images import read_labels
 
 __all__ = ["Evaluation", "Pair", "Pairing", "ScoredImage", "evaluate_pairs", "pair_files"]
 
@@ -35,7 +36,7 @@ class ScoredImage:
     pair
         Where it comes from.
     frame
-        Which one of the file, for example ``T=3`` (from 0); empty if the file holds only one.
+        Time point, for example ``T=3`` (from 0); empty if the file holds only one.
     score
         Its counts and scores.
     """
@@ -94,12 +95,15 @@ class Evaluation:
 
 
 def evaluate_pairs(
-    pairing: Pairing, progress: Callable[[int, int], None] | None = None
+    pairing: Pairing,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    axes: str | None = None,
 ) -> Evaluation:
     """Read and score the pairs, one at a time.
 
-    Planes or volumes along other axes than Z, Y and X (time, channel) are numbered
-    independently, so each is scored as an image of its own.
+    Planes or volumes of different time points are numbered independently, so each one is scored
+    as an image of its own.
 
     Parameters
     ----------
@@ -107,35 +111,35 @@ def evaluate_pairs(
         Of `pair_files`.
     progress
         Called with the number of pairs done and their total, after each pair.
+    axes
+        What the dimensions of all files are, for example ``"ZYX"``; goes before what the files
+        say. Without it, of two files one of which does not say it, both have the other one's.
 
     Raises
     ------
     ReadError
         A file cannot be read as a label image.
+    AxesError
+        Neither file of a pair says what its dimensions are, or ``axes`` does not fit.
     MetricError
-        There is no pair, or the two images of one differ in shape or axes, or hold no labels;
-        the message names the files.
+        There is no pair, or the two images of one differ in shape or axes; the message names the
+        files.
     """
     images: list[ScoredImage] = []
     for done, pair in enumerate(pairing.pairs, start=1):
-        images += _score_pair(pair)
+        images += _score_pair(pair, axes)
         if progress is not None:
             progress(done, len(pairing.pairs))
     total = pool_scores([image.score for image in images])
     return Evaluation(pairing=pairing, images=tuple(images), total=total)
 
 
-def _score_pair(pair: Pair) -> list[ScoredImage]:
-    from cellseg_engine.io.images import read_labels
-
-    truth, truth_axes = read_labels(pair.truth)
-    prediction, prediction_axes = read_labels(pair.prediction)
+def _score_pair(pair: Pair, axes: str | None) -> list[ScoredImage]:
+    truth, prediction = _read_pair(pair, axes)
     try:
         return [
             ScoredImage(pair=pair, frame=frame, score=score_image(true_frame, predicted_frame))
-            for frame, true_frame, predicted_frame in _frames(
-                *_squeeze(truth, truth_axes), *_squeeze(prediction, prediction_axes)
-            )
+            for frame, true_frame, predicted_frame in _frames(*truth, *prediction)
         ]
     except MetricError as error:
         raise MetricError(
@@ -144,11 +148,23 @@ def _score_pair(pair: Pair) -> list[ScoredImage]:
         ) from error
 
 
-def _squeeze(labels: np.ndarray, axes: str) -> tuple[np.ndarray, str]:
-    """Drop axes of one entry, except Y and X."""
-    kept = [n for n, letter in enumerate(axes) if letter in "YX" or labels.shape[n] > 1]
-    shape = tuple(labels.shape[n] for n in kept)
-    return labels.reshape(shape), "".join(axes[n] for n in kept)
+def _read_pair(
+    pair: Pair, axes: str | None
+) -> tuple[tuple[np.ndarray, str], tuple[np.ndarray, str]]:
+    """Give labels and axes of truth and prediction; axes that one lacks are the other one's."""
+    try:
+        truth = read_labels(pair.truth, axes=axes)
+    except AxesError:
+        if axes is not None:
+            raise
+        prediction = read_labels(pair.prediction)
+        return read_labels(pair.truth, axes=prediction[1]), prediction
+    try:
+        return truth, read_labels(pair.prediction, axes=axes)
+    except AxesError:
+        if axes is not None:
+            raise
+        return truth, read_labels(pair.prediction, axes=truth[1])
 
 
 def _frames(
@@ -159,18 +175,16 @@ def _frames(
         raise MetricError(
             f"the axes differ: {truth_axes} {truth.shape} and "
             f"{prediction_axes} {prediction.shape}.",
-            hint="Save both with the same axes (in Fiji: Image > Properties).",
+            hint="Give the axes of both (--axes, or axes= in Python), or save them alike.",
         )
     prediction = prediction.transpose([prediction_axes.index(letter) for letter in truth_axes])
-    if truth.shape != prediction.shape:
-        yield "", truth, prediction  # Refused by the score, which names both shapes.
+    if "T" not in truth_axes or truth.shape != prediction.shape:
+        # Other shapes are refused by the score, which names both.
+        yield "", truth, prediction
         return
-    outer = [n for n, letter in enumerate(truth_axes) if letter not in "ZYX"]
-    first = range(len(outer))
-    truth, prediction = np.moveaxis(truth, outer, first), np.moveaxis(prediction, outer, first)
-    for position in np.ndindex(truth.shape[: len(outer)]):
-        name = " ".join(f"{truth_axes[n]}={at}" for n, at in zip(outer, position, strict=True))
-        yield name, truth[position], prediction[position]
+    time = truth_axes.index("T")
+    for n in range(truth.shape[time]):
+        yield f"T={n}", truth.take(n, time), prediction.take(n, time)
 
 
 def _counts(score: ImageScore) -> dict[str, str | int | float]:
@@ -193,7 +207,8 @@ def _values(
         f"average_precision_{threshold:.2f}": float(value)
         for threshold, value in zip(thresholds, score.average_precision, strict=True)
     }
-    values["average_precision_mean_over_thresholds"] = score.mean_average_precision
+    span = f"{min(thresholds):.2f}-{max(thresholds):.2f}"
+    values[f"average_precision_{span}"] = score.mean_average_precision
     for name in ("precision", "recall", "f1"):
         for threshold in REPORTED_THRESHOLDS:
             value = getattr(score, name)[thresholds.index(threshold)]

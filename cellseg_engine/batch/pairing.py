@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cellseg_engine.errors import MetricError, ReadError
+from cellseg_engine.io.images import TIFF_SUFFIXES, image_stem
 
 LABEL_ENDINGS = ("_labels", "_label", "_cp_masks", "_masks", "_mask", "_gt")
 """How the stem of a label image may end; the part before says which image it belongs to."""
 
 IMAGE_ENDING = "_img"
 OVERLAY_ENDING = "_overlay"
-FILE_SUFFIXES = frozenset({".tif", ".tiff", ".png"})
+FILE_SUFFIXES = TIFF_SUFFIXES | {".png"}
 
 _NAMED_AT_MOST = 5
 
@@ -155,7 +156,7 @@ def _refuse_folder(error: OSError) -> None:
 
 def _without_endings(path: Path) -> tuple[str, bool]:
     """Give the stem without the known endings and whether it ended like a label image."""
-    stem = path.stem.removesuffix(".ome")
+    stem = image_stem(path)
     is_labels = stem.casefold().endswith(LABEL_ENDINGS)
     while True:
         for ending in (*LABEL_ENDINGS, IMAGE_ENDING):

@@ -31,10 +31,18 @@ from cellseg_engine.cli.report import progress_bar
 @click.option(
     "--allow-missing", is_flag=True, help="Leave out true images that have no prediction."
 )
+@click.option(
+    "--axes", default=None, help="What the dimensions are, for example ZYX, where the files do not say."
+)
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row per image.")
 @click.option("--json", "as_json", is_flag=True, help="All scores as JSON.")
 def command(
-    pred: Path, truth: Path, allow_missing: bool, csv_path: Path | None, as_json: bool
+    pred: Path,
+    truth: Path,
+    allow_missing: bool,
+    axes: str | None,
+    csv_path: Path | None,
+    as_json: bool,
 ) -> int:
     """Score label images against the truth.
 
@@ -48,7 +56,9 @@ def command(
 
     pairing = pair_files(pred, truth, allow_missing=allow_missing)
     with progress_bar("Scoring", len(pairing.pairs)) as advance:
-        evaluation = evaluate_pairs(pairing, progress=lambda done, total: advance(done))
+        evaluation = evaluate_pairs(
+            pairing, progress=lambda done, total: advance(done), axes=axes
+        )
     if csv_path:
         rows = evaluation.rows()
         with staged(csv_path.parent) as stage:

@@ -30,7 +30,8 @@ def outline_mask(labels: np.ndarray) -> np.ndarray:
     differs = labels[:, 1:] != labels[:, :-1]
     rim[:, 1:] |= differs
     rim[:, :-1] |= differs
-    return rim & (labels != 0)
+    rim &= labels != 0
+    return rim
 
 
 def trace_outlines(labels: np.ndarray) -> dict[int, list[np.ndarray]]:

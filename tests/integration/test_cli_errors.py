@@ -41,6 +41,11 @@ def truncated(folder: Path) -> list[object]:
     return [path]
 
 
+def zero_size(folder: Path) -> list[object]:
+    with pytest.warns(UserWarning, match="zero-size"):
+        return [write(folder / "z.tif", np.zeros((0, 7), np.uint8))]
+
+
 def spoilt_pixels(value: float) -> Case:
     def case(folder: Path) -> list[object]:
         image = disks().astype(np.float32)
@@ -80,7 +85,7 @@ CASES: dict[str, tuple[Case, int, str]] = {
     "text named .tif": (text_file, 1, "text.tif"),
     "empty file": (lambda f: [(f / "e.tif").write_bytes(b"") or f / "e.tif"], 1, "e.tif"),
     "truncated": (truncated, 1, "cut.tif"),
-    "zero-size": (lambda f: [write(f / "z.tif", np.zeros((0, 7), np.uint8))], 1, "z.tif"),
+    "zero-size": (zero_size, 1, "z.tif"),
     "NaN": (spoilt_pixels(np.nan), 1, "2 pixels that are NaN or infinite"),
     "infinite": (spoilt_pixels(np.inf), 1, "2 pixels that are NaN or infinite"),
     "5-D without axes": (

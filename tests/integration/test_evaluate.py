@@ -13,7 +13,7 @@ import tifffile
 from skimage.io import imsave
 
 from cellseg_engine.batch.evaluate import Pair, Pairing, evaluate_pairs, pair_files
-from cellseg_engine.errors import MetricError, ReadError
+from cellseg_engine.errors import AxesError, MetricError, ReadError
 
 TWO = np.array([[1, 1, 0, 2], [1, 1, 0, 2], [0, 0, 0, 2]], np.uint16)
 ONE = np.array([[7, 7, 0, 0], [7, 7, 0, 0], [0, 0, 0, 0]], np.uint16)
@@ -27,7 +27,7 @@ def write(path: Path, labels: np.ndarray = TWO, axes: str = "") -> Path:
     elif axes:
         tifffile.imwrite(path, labels, imagej=True, metadata={"axes": axes})
     else:
-        tifffile.imwrite(path, labels)
+        tifffile.imwrite(path, labels, photometric="minisblack")
     return path
 
 
@@ -182,6 +182,7 @@ def test_pooled_and_mean_per_image(evaluated: Pairing) -> None:
     assert pooled["false_negatives_0.60"] == 1
     assert pooled["average_precision_0.50"] == 3 / 4
     assert mean["average_precision_0.50"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert pooled["average_precision_0.50-0.95"] == pytest.approx(3 / 4)
     assert pooled["recall_0.50"] == 3 / 4
     assert mean["recall_0.60"] == pytest.approx((1 + 1 / 2 + 1) / 3)
     assert pooled["precision_0.60"] == mean["precision_0.50"] == 1
@@ -228,6 +229,45 @@ def test_time_points_are_images_of_their_own(folders: tuple[Path, Path]) -> None
     assert [row["average_precision_0.50"] for row in result.rows()] == [1.0, 0.5, 1.0]
     assert result.total.n_images == 3
     assert result.total.pooled.n_truth == 4
+
+
+@pytest.mark.parametrize("plain", [0, 1])
+def test_a_file_without_axes_takes_those_of_its_partner(
+    folders: tuple[Path, Path], plain: int
+) -> None:
+    stack = np.stack([TWO, TWO, NONE])
+    for side, name in enumerate(["x_labels.tif", "x_masks.tif"]):
+        write(folders[side] / name, stack, axes="" if side == plain else "TYX")
+    result = evaluate_pairs(pair_files(*folders))
+    assert [image.frame for image in result.images] == ["T=0", "T=1", "T=2"]
+
+
+def test_two_files_without_axes_need_them_given(folders: tuple[Path, Path]) -> None:
+    for side, name in enumerate(["x_labels.tif", "x_masks.tif"]):
+        write(folders[side] / name, np.stack([TWO, TWO, NONE]))
+    pairing = pair_files(*folders)
+    with pytest.raises(AxesError, match="x_"):
+        evaluate_pairs(pairing)
+    assert evaluate_pairs(pairing, axes="ZYX").total.pooled.n_truth == 2
+    assert evaluate_pairs(pairing, axes="TYX").total.pooled.n_truth == 4
+    with pytest.raises(AxesError, match="TZYX"):
+        evaluate_pairs(pairing, axes="TZYX")
+
+
+def test_axes_in_another_order_are_brought_together(folders: tuple[Path, Path]) -> None:
+    volumes = np.stack([np.stack([TWO, TWO, NONE]), np.stack([ONE, NONE, NONE])])
+    write(folders[0] / "x_labels.tif", volumes, axes="TZYX")
+    tifffile.imwrite(
+        write(folders[1] / "x_masks.ome.tif"),
+        np.moveaxis(volumes, 0, 1),
+        ome=True,
+        photometric="minisblack",
+        metadata={"axes": "ZTYX"},
+    )
+    result = evaluate_pairs(pair_files(*folders))
+    assert [image.frame for image in result.images] == ["T=0", "T=1"]
+    assert result.total.pooled.average_precision.tolist() == [1.0] * 10
+    assert result.total.pooled.n_truth == 3
 
 
 def test_other_shapes_and_axes_are_refused_with_both_files(folders: tuple[Path, Path]) -> None:

@@ -1,0 +1,94 @@
+"""What the benchmarks work on: labelled validation images, and weights as official files."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+MODEL = "nuclei-provisional"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image and the truth about it.
+
+    Attributes
+    ----------
+    name
+        As in the manifest, without the folder.
+    pixels
+        The image as stored.
+    masks
+        True objects, int32.
+    diameter_px
+        Median diameter of the true objects.
+    """
+
+    name: str
+    pixels: np.ndarray
+    masks: np.ndarray
+    diameter_px: float
+
+
+def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
+    """Read the validation images of nuclei of one kind, sorted by name; the first ``count``."""
+    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["path"].startswith("nuclei/val/")]
+    rows = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["path"])
+    return [
+        Labelled(
+            row["path"].rpartition("/")[2],
+            tifffile.imread(data / f"{row['path']}_img.tif"),
+            tifffile.imread(data / f"{row['path']}_masks.tif").astype(np.int32),
+            float(row["median_diameter_px"]),
+        )
+        for row in rows[: count or None]
+    ]
+
+
+def export_provisional(folder: Path) -> Path:
+    """Export the shipped network and its size model under the names by which the peer finds both.
+
+    The peer looks for the size model at the weights' path with ``_size.npy`` appended.
+    """
+    from cellseg_engine.nets.size_model import write_official_size_model
+    from cellseg_engine.nets.weights import export_official
+    from cellseg_engine.zoo.store import read_model
+
+    path = folder / MODEL
+    if not path.is_file():
+        (weights,) = read_model(MODEL)
+        export_official(path, weights)
+        if weights.size_model is not None:
+            write_official_size_model(Path(f"{path}_size.npy"), weights.size_model)
+    return path
+
+
+def write_random_network(folder: Path) -> Path:
+    """Write a network of random weights whose batch normalisation is far from neutral."""
+    import torch
+
+    from cellseg_engine.nets.unet import ResidualUNet
+
+    path = folder / "random-weights"
+    torch.manual_seed(0)
+    net = ResidualUNet(2)
+    norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.normal_(0, 0.2)
+            norm.momentum = None
+        net.train()
+        for _ in range(2):
+            net(torch.rand(2, 2, 64, 64) * torch.tensor([1.0, 0.4])[:, None, None])
+        for norm in norms:
+            norm.running_mean.add_(torch.randn_like(norm.running_mean) * 0.1)
+            norm.running_var.mul_(torch.empty_like(norm.running_var).uniform_(0.5, 2))
+    torch.save(net.eval().state_dict(), path)
+    return path

@@ -1,0 +1,1 @@
+"""Installing into Fiji and CellProfiler: what is copied into them, and where it comes from."""

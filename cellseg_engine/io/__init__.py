@@ -1,0 +1,1 @@
+"""Files in and out: images, plates, label images, ROIs, tables, overlays."""

@@ -1,0 +1,114 @@
+"""Calibration and channel names that ImageJ and OME write into TIFF files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+from tifffile import TiffFile, TiffPage
+
+UNIT_UM = {
+    **dict.fromkeys(("µm", "um", "micron", "microns", "micrometer", "micrometre"), 1.0),
+    **dict.fromkeys(("micrometers", "micrometres"), 1.0),
+    **dict.fromkeys(("nm", "nanometer", "nanometre", "nanometers", "nanometres"), 1e-3),
+    **dict.fromkeys(("mm", "millimeter", "millimetre", "millimeters", "millimetres"), 1e3),
+    **dict.fromkeys(("cm", "centimeter", "centimetre", "centimeters", "centimetres"), 1e4),
+    **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1e6),
+    **dict.fromkeys(("å", "angstrom"), 1e-4),
+    **dict.fromkeys(("inch", "inches", "in"), 25_400.0),
+    "pm": 1e-6,
+}
+"""Micrometres in a unit of length, by its names in lower case."""
+
+
+def unit_in_um(unit: object) -> float | None:
+    r"""Give how many µm a unit of length is, or None where it is none (``pixel``) or not known.
+
+    The spellings of the micro sign that occur in files count as one: the escape ``\u00B5``, the
+    Greek letter, and UTF-8 read as Latin-1.
+    """
+    name = str(unit).strip().strip('"').lower()
+    for spelling in ("\\u00b5", "\u03bc", "\u00e2\u00b5"):
+        name = name.replace(spelling, "µ")
+    name = name.replace("\\u00c5", "å").replace("\\u00e5", "å")
+    return UNIT_UM.get(name)
+
+
+def read_calibration(tif: TiffFile, page: TiffPage) -> dict[str, float]:
+    """Give the size of a pixel in µm along ``"Z"``, ``"Y"``, ``"X"``, as far as the file says."""
+    sizes: dict[str, float | None] = {}
+    if (pixels := _ome_pixels(tif)) is not None:
+        sizes = {letter: _ome_size(pixels.attrib, letter) for letter in "ZYX"}
+    elif tif.imagej_metadata:
+        sizes = _imagej_sizes(tif.imagej_metadata, page)
+    return {
+        letter: um
+        for letter, um in sizes.items()
+        if um is not None and math.isfinite(um) and um > 0
+    }
+
+
+def read_channel_names(tif: TiffFile, n_channels: int) -> tuple[str, ...]:
+    """Give the names of the channels, or nothing where they are not all named, or not apart."""
+    names: list[str] = []
+    if (pixels := _ome_pixels(tif)) is not None:
+        channels = [child for child in pixels if child.tag.endswith("}Channel")]
+        names = [channel.attrib.get("Name", "").strip() for channel in channels]
+    elif tif.imagej_metadata:
+        names = _imagej_names(tif.imagej_metadata, n_channels)
+    is_complete = len(names) == n_channels and all(names) and len(set(names)) == n_channels
+    return tuple(names) if is_complete else ()
+
+
+def _ome_pixels(tif: TiffFile) -> ElementTree.Element | None:
+    """Give the Pixels element of the first image, or None."""
+    if not tif.is_ome or not tif.ome_metadata:
+        return None
+    try:
+        root = ElementTree.fromstring(tif.ome_metadata)
+    except ElementTree.ParseError:
+        return None
+    return root.find("./{*}Image/{*}Pixels")
+
+
+def _ome_size(attributes: Mapping[str, str], letter: str) -> float | None:
+    um = unit_in_um(attributes.get(f"PhysicalSize{letter}Unit", "µm"))
+    return None if um is None else _times(attributes.get(f"PhysicalSize{letter}"), um)
+
+
+def _imagej_sizes(metadata: Mapping[str, Any], page: TiffPage) -> dict[str, float | None]:
+    units = {
+        "X": metadata.get("unit"),
+        "Y": metadata.get("yunit", metadata.get("unit")),
+        "Z": metadata.get("zunit", metadata.get("unit")),
+    }
+    values: dict[str, object] = {"Z": metadata.get("spacing")}
+    for letter in "YX":
+        resolution = page.tags.valueof(f"{letter}Resolution")
+        values[letter] = resolution[1] / resolution[0] if resolution and resolution[0] else None
+    sizes: dict[str, float | None] = {}
+    for letter, unit in units.items():
+        um = unit_in_um(unit)
+        sizes[letter] = None if um is None else _times(values[letter], um)
+    return sizes
+
+
+def _imagej_names(metadata: Mapping[str, Any], n_channels: int) -> list[str]:
+    """Give the first lines of the slice labels if they name channels: the same on every plane."""
+    labels = metadata.get("Labels")
+    if not isinstance(labels, list | tuple) or len(labels) % n_channels:
+        return []
+    first_lines = [str(label).strip().split("\n")[0].strip() for label in labels]
+    names = first_lines[:n_channels]
+    return names if first_lines == names * (len(labels) // n_channels) else []
+
+
+def _times(value: object, factor: float) -> float | None:
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        return abs(float(value)) * factor
+    except ValueError:
+        return None
