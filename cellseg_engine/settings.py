@@ -61,8 +61,8 @@ class Settings(BaseModel):
         label="Channel",
         group="Image",
         min_length=1,
-        help="Channel that shows the objects: its number (from 1), its name in the file, gray (mean "
-        "of an RGB image), red, green, blue, or hematoxylin (colour deconvolution of stained "
+        help="Channel that shows the objects: its number (from 1), its name in the file, gray "
+        "(mean of an RGB image), red, green, blue, or hematoxylin (colour deconvolution of stained "
         "tissue). auto takes the only channel, or gray of an RGB image, and asks otherwise.",
     )
     nuclear_channel: str = _setting(

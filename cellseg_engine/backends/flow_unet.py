@@ -69,7 +69,7 @@ class FlowUNet:
         overlap: float = 0.1,
         augmentation: Augmentation = "none",
         batch_size: int = 8,
-        on_batch: Callable[[int, int], None] = lambda done, total: None,
+        on_batch: Callable[[int, int], None] = lambda *_: None,
     ) -> Fields:
         """Give the fields of an image.
 

@@ -12,11 +12,15 @@ from cellseg_engine._version import __version__
 from cellseg_engine.errors import ReadError
 
 CITATIONS = (
-    "Stringer C, Wang T, Michaelos M, Pachitariu M (2021) Cellpose: a generalist algorithm for "
-    "cellular segmentation. Nature Methods 18:100-106. doi:10.1038/s41592-020-01018-x",
-    "Caicedo JC et al. (2019) Nucleus segmentation across imaging experiments: the 2018 Data "
-    "Science Bowl. Nature Methods 16:1247-1253. doi:10.1038/s41592-019-0612-7 (training data of "
-    "nuclei-provisional)",
+    (
+        "Stringer C, Wang T, Michaelos M, Pachitariu M (2021) Cellpose: a generalist algorithm for "
+        "cellular segmentation. Nature Methods 18:100-106. doi:10.1038/s41592-020-01018-x"
+    ),
+    (
+        "Caicedo JC et al. (2019) Nucleus segmentation across imaging experiments: the 2018 Data "
+        "Science Bowl. Nature Methods 16:1247-1253. doi:10.1038/s41592-019-0612-7 (training data "
+        "of nuclei-provisional)"
+    ),
 )
 
 
@@ -44,9 +48,9 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
     if run is None:
         return (
             "Objects were segmented with cellseg-engine "
-            f"{__version__} (CellSeg Bridges), which implements the flow-field approach of Stringer "
-            "et al. (2021), using the model [MODEL, weights SHA-256] with a diameter of [DIAMETER] "
-            "px, a probability threshold of [0.5] and a flow-error threshold of [0.4]."
+            f"{__version__} (CellSeg Bridges), which implements the flow-field approach of "
+            "Stringer et al. (2021), using the model [MODEL, weights SHA-256] with a diameter of "
+            "[DIAMETER] px, a probability threshold of [0.5] and a flow-error threshold of [0.4]."
         )
     settings, model = run["settings"], run["model"]
     how = {"given": "set to", "estimate": "estimated for each image; here"}.get(

@@ -32,7 +32,9 @@ from cellseg_engine.cli.report import progress_bar
     "--allow-missing", is_flag=True, help="Leave out true images that have no prediction."
 )
 @click.option(
-    "--axes", default=None, help="What the dimensions are, for example ZYX, where the files do not say."
+    "--axes",
+    default=None,
+    help="What the dimensions are, for example ZYX, where the files do not say.",
 )
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row per image.")
 @click.option("--json", "as_json", is_flag=True, help="All scores as JSON.")
@@ -56,9 +58,7 @@ def command(
 
     pairing = pair_files(pred, truth, allow_missing=allow_missing)
     with progress_bar("Scoring", len(pairing.pairs)) as advance:
-        evaluation = evaluate_pairs(
-            pairing, progress=lambda done, total: advance(done), axes=axes
-        )
+        evaluation = evaluate_pairs(pairing, progress=lambda done, _: advance(done), axes=axes)
     if csv_path:
         rows = evaluation.rows()
         with staged(csv_path.parent) as stage:
@@ -78,8 +78,10 @@ def _as_text(scores: dict[str, Any]) -> str:
     """Lay out the scores in two columns: pooled, and mean per image."""
     pooled, mean = scores["pooled"], scores["mean_per_image"]
     lines = [
-        f"{scores['n_images']} images, {pooled['n_truth']} true and {pooled['n_prediction']} "
-        "predicted objects",
+        (
+            f"{scores['n_images']} images, {pooled['n_truth']} true and "
+            f"{pooled['n_prediction']} predicted objects"
+        ),
         f"{'':28}{'pooled':>10}{'mean per image':>18}",
     ]
     for name, value in pooled.items():

@@ -85,8 +85,8 @@ def import_command(
 ) -> None:
     """Copy weights into the models folder, to use them by name.
 
-    FILES are official Cellpose 1-3 weights (.pth or without ending) or CellSeg .safetensors; several
-    files are the networks of one ensemble, whose outputs are averaged.
+    FILES are official Cellpose 1-3 weights (.pth or without ending) or CellSeg .safetensors;
+    several files are the networks of one ensemble, whose outputs are averaged.
     """
     entry = store.import_model(
         files,

@@ -45,7 +45,7 @@ class Reporter(AbstractContextManager["Reporter"], ABC):
 
     def image_progress(self, job: Job) -> Callable[[Progress], None]:
         """Give the progress callback of an image."""
-        return lambda progress: None
+        return lambda _: None
 
     def __exit__(
         self,

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 @click.option(
     "--axes",
     default=None,
-    help="What the dimensions are, for example ZYX, CYX, TZCYX or YXS, instead of what the file says.",
+    help="What the dimensions are, for example ZYX, CYX, TZCYX or YXS, instead of what the file "
+    "says.",
 )
 @click.option(
     "--pattern",
@@ -159,13 +160,13 @@ def _segment_all(
     results: list[JobResult],
 ) -> str:
     """Segment the images into ``results``; give the reason if the run had to stop."""
-    from cellseg_engine.batch.run import Stopped, run_jobs
+    from cellseg_engine.batch.run import RunStoppedError, run_jobs
 
     try:
         for result in run_jobs(plan.jobs, segmenter, settings, options, reporter.image_progress):
             results.append(result)
             reporter.image(result)
-    except Stopped as stop:
+    except RunStoppedError as stop:
         results.append(stop.result)
         reporter.image(stop.result)
         return stop.result.error

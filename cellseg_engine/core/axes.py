@@ -42,7 +42,8 @@ def check_axes(axes: str | None, shape: tuple[int, ...]) -> str:
     name = axes.upper()
     if set(name) - set(AXES) or len(set(name)) != len(name) or not {"Y", "X"} <= set(name):
         raise AxesError(
-            f"The axes {axes!r} are not understood: use letters of {AXES}, each once, with Y and X.",
+            f"The axes {axes!r} are not understood: use letters of {AXES}, each once, with Y and "
+            "X.",
             hint="For example YX, CYX, ZYX, YXS or TZCYX.",
         )
     if len(name) != len(shape):
@@ -77,10 +78,12 @@ class PlaneStack:
 
     @property
     def n_planes(self) -> int:
+        """Number of planes, over time and depth."""
         return int(self.pixels.shape[0] * self.pixels.shape[1])
 
     @property
     def label_shape(self) -> tuple[int, ...]:
+        """Shape of the labels, along `axes`."""
         sizes = dict(zip("TZCYX", self.pixels.shape, strict=True))
         return tuple(int(sizes[letter]) for letter in self.axes)
 

@@ -124,7 +124,7 @@ def median_diameter(labels: np.ndarray) -> float:
 
 
 def centroids(labels: np.ndarray) -> np.ndarray:
-    """Give the mean (y, x) of every id in px; float64 of shape (largest id + 1, 2), NaN if absent."""
+    """Give the mean (y, x) of every id in px; float64 (largest id + 1, 2), NaN if absent."""
     flat = labels.ravel()
     counts = np.bincount(flat, minlength=1).astype(float)
     rows, columns = np.indices(labels.shape)
@@ -135,7 +135,7 @@ def centroids(labels: np.ndarray) -> np.ndarray:
 
 
 def mean_inside(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Give the mean of ``values`` in every id; float64 of shape (largest id + 1,), NaN if absent."""
+    """Give the mean of ``values`` in every id; float64 (largest id + 1,), NaN if absent."""
     flat = labels.ravel()
     counts = np.bincount(flat, minlength=1)
     sums = np.bincount(flat, values.ravel().astype(np.float64), counts.size)

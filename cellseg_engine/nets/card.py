@@ -61,6 +61,7 @@ class ModelCard:
     diameter_range_px: tuple[float, float] = (0.0, 0.0)
 
     def with_changes(self, **changes: Any) -> ModelCard:
+        """Give the card with some values replaced."""
         return replace(self, **changes)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
     return Cli(capfd)
 
 
-def write(path: Path, image: np.ndarray, **options: object) -> Path:
+def write(path: Path, image: np.ndarray, **options: Any) -> Path:
     tifffile.imwrite(path, image, **options)
     return path
 
@@ -145,7 +146,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
-    if os.name != "posix" or subprocess.run(mount, capture_output=True).returncode:
+    if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small file system (root on Linux)")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -177,7 +178,8 @@ def test_no_permission(tmp_path: Path) -> None:
         pytest.skip("folder permissions are tested on POSIX systems")
     out.chmod(0o555)
     if os.geteuid() == 0:
-        probe = subprocess.run(["mount", "--bind", "-o", "ro", str(out), str(out)])
+        mount = ["mount", "--bind", "-o", "ro", str(out), str(out)]
+        probe = subprocess.run(mount, capture_output=True, check=False)
         if probe.returncode:
             pytest.skip("root may write anywhere, and no read-only mount can be made here")
     try:
@@ -202,7 +204,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     first = process.stdout.readline()
     assert "objects:" in first
     process.send_signal(signal.SIGINT)
-    rest, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "images are done and stay" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from pathlib import Path
 
@@ -194,12 +195,8 @@ def test_damaged_size_models_are_refused(tmp_path: Path) -> None:
         cases.append(bytes(spoilt))
     for case in cases:
         path.write_bytes(case)
-        try:
-            model = read_official_size_model(path)
-        except WeightsError as error:
-            assert str(error)
-        else:
-            assert np.isfinite(model.coefficients).all()
+        with contextlib.suppress(WeightsError):
+            assert np.isfinite(read_official_size_model(path).coefficients).all()
 
 
 def test_size_models_say_what_they_cover() -> None:

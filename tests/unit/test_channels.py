@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,10 +11,10 @@ from cellseg_engine.errors import ChannelError
 from cellseg_engine.pipeline.channels import select_channels
 
 
-def pick(channel: str, n: int = 3, **options: object) -> np.ndarray:
+def pick(channel: str, n: int = 3, **options: Any) -> np.ndarray:
     planes = np.stack([np.full((4, 5), 10.0 * (k + 1)) for k in range(n)])
     arguments = {"is_rgb": False, "names": (), "nuclear_channel": "none", "n_channels": 2}
-    return select_channels(planes, channel=channel, **{**arguments, **options})  # type: ignore[arg-type]
+    return select_channels(planes, channel=channel, **{**arguments, **options})
 
 
 def test_numbers_count_from_one() -> None:
@@ -70,7 +72,7 @@ def test_hematoxylin_shows_stained_nuclei_bright() -> None:
         ("1,2", {"n_channels": 3}, "takes 3 channels and channel = '1,2' names 2"),
     ],
 )
-def test_choices_that_are_not_there(channel: str, options: dict[str, object], words: str) -> None:
+def test_choices_that_are_not_there(channel: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ChannelError) as caught:
         pick(channel, **options)
     assert words in str(caught.value)
