@@ -194,11 +194,14 @@ def test_no_permission(tmp_path: Path) -> None:
     assert listing(out) == {}
 
 
+N_IMAGES = 8
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
-    for number in range(12):
-        draw(source / f"{number:02}.tif", shape=(500, 500))
+    for number in range(N_IMAGES):
+        draw(source / f"{number:02}.tif", shape=(320, 320))
     process = start("segment", source, "--out", out, *OPTIONS)
     assert process.stdout is not None
     first = process.stdout.readline()
@@ -209,7 +212,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert "images are done and stay" in err
     done = sorted(name for name in listing(out) if name.endswith("_run.json"))
-    assert 1 <= len(done) < 12
+    assert 1 <= len(done) < N_IMAGES
     assert not [name for name in listing(out) if name.startswith(".")]
     for name in done:
         assert (out / name.replace("_run.json", "_labels.tif")).exists()
@@ -217,4 +220,4 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     text, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
     assert text.count('"skipped"') >= len(done)
-    assert len([name for name in listing(out) if name.endswith("_run.json")]) == 12
+    assert len([name for name in listing(out) if name.endswith("_run.json")]) == N_IMAGES
