@@ -351,6 +351,8 @@ def main() -> int:
     parser.add_argument("--write-docs", action="store_true", help="Write docs/parity.md.")
     parser.add_argument("--write-golden", action="store_true", help="Write the tests' cv2 outputs.")
     options = parser.parse_args()
+    if options.write_docs and set(options.only) != set(CHECKS):
+        parser.error("--write-docs needs all checks: leave out --only")
     peer = Peer(find_peer_python(options.peer_python), options.threads, not options.no_cache)
     with tempfile.TemporaryDirectory(prefix="cellseg-parity-") as folder:
         work = Work(peer, Path(folder), options.data)

@@ -126,7 +126,7 @@ def export_command(model: str, target: Path, force: bool) -> None:
         if len(files) == 1
         else [f"{stem}_{number}{ending}" for number in range(len(files))]
     )
-    size_name = f"{target.name}_size.npy" if ending != ".pth" else f"{stem}_size.npy"
+    size_name = f"{target.name}_size.npy"
     written = [*names, *([size_name] if files[0].size_model else [])]
     there = [name for name in written if target.with_name(name).exists()]
     if there and not force:

@@ -75,7 +75,7 @@ def export_official(path: Path, weights: WeightsFile) -> None:
 def find_size_file(path: Path) -> Path | None:
     """Give the official size model that lies beside an official weights file, if any."""
     stem = path.name.removesuffix(".pth")
-    for name in (f"size_{stem}.npy", f"{stem}_size.npy", f"size_{path.name}.npy"):
+    for name in (f"size_{stem}.npy", f"{path.name}_size.npy", f"{stem}_size.npy"):
         candidate = path.with_name(name)
         if candidate.is_file():
             return candidate

@@ -116,9 +116,13 @@ def _estimate_plane(
     )
     errors = flow_errors(labels, fields.flows, model.card.flow_variant)  # type: ignore[arg-type]
     labels = keep_labels(labels, ~(errors > FLOW_THRESHOLD))
-    labels = fill_holes(resize_nearest(labels, (plane.shape[1], plane.shape[2])))
-    labels = keep_labels(labels, count_areas(labels) >= MIN_AREA_PX)
-    return style_diameter, median_diameter(labels)
+    labels = resize_nearest(labels, (plane.shape[1], plane.shape[2]))
+    return style_diameter, median_diameter(solid_objects(labels))
+
+
+def solid_objects(labels: np.ndarray) -> np.ndarray:
+    """Give the objects that count for the diameter: 15 px or more before holes are filled."""
+    return fill_holes(keep_labels(labels, count_areas(labels) >= MIN_AREA_PX))
 
 
 def _range_warnings(model: FlowUNet, style_px: float, refined_px: float) -> tuple[str, ...]:
