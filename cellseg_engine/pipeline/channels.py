@@ -123,7 +123,7 @@ def _choices(planes: np.ndarray, names: Sequence[str]) -> str:
     numbered = [f"{n + 1} ({name})" for n, name in enumerate(names)] or [
         str(n + 1) for n in range(len(planes))
     ]
-    return f"Set channel to one of {', '.join(numbered)}."
+    return f"Set channel to {'one of ' * (len(numbered) > 1)}{', '.join(numbered)}."
 
 
 def _not_there(planes: np.ndarray, names: Sequence[str], choice: str) -> ChannelError:
