@@ -45,7 +45,9 @@ def _setting(
 class Settings(BaseModel):
     """How one image is segmented. Immutable; build it with `make_settings` for readable errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True
+    )
 
     # -- what to look at ---------------------------------------------------------------
     model: str = _setting(

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cellseg_engine.cli.options import GivenPath
 from cellseg_engine.cli.report import progress_bar
 
 
@@ -19,13 +20,13 @@ from cellseg_engine.cli.report import progress_bar
 @click.option(
     "--pred",
     required=True,
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="Label image, or folder of them (NAME_labels.tif).",
 )
 @click.option(
     "--truth",
     required=True,
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="True label image, or folder of them (NAME_masks.tif, NAME_labels.tif, NAME.tif).",
 )
 @click.option(
@@ -36,7 +37,7 @@ from cellseg_engine.cli.report import progress_bar
     default=None,
     help="What the dimensions are, for example ZYX, where the files do not say.",
 )
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row per image.")
+@click.option("--csv", "csv_path", type=GivenPath(), help="Write a row per image.")
 @click.option("--json", "as_json", is_flag=True, help="All scores as JSON.")
 def command(
     pred: Path,
@@ -56,6 +57,8 @@ def command(
     from cellseg_engine.io.staging import staged
     from cellseg_engine.io.tables import write_table
 
+    if csv_path and csv_path.suffix.lower() != ".csv":
+        raise click.UsageError(f"--csv {csv_path} must end in .csv.")
     pairing = pair_files(pred, truth, allow_missing=allow_missing)
     with progress_bar("Scoring", len(pairing.pairs)) as advance:
         evaluation = evaluate_pairs(pairing, progress=lambda done, _: advance(done), axes=axes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -202,7 +203,7 @@ class TerminalReporter(Reporter):
             click.echo(f"Summary: {summary}")
 
     def _line(self, text: str, *, err: bool = False) -> None:
-        if self._bar is not None:
+        if self._bar is not None and (err or sys.stdout.isatty()):
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             click.echo(text, err=err)

@@ -11,8 +11,9 @@ import click
 
 from cellseg_engine.batch.outputs import DEFAULT_OUTPUTS, OPTIONAL_OUTPUTS
 from cellseg_engine.batch.plan import Plan, make_plan
-from cellseg_engine.cli.options import collect_settings, setting_options
+from cellseg_engine.cli.options import GivenPath, collect_settings, setting_options
 from cellseg_engine.cli.report import Reporter, make_reporter
+from cellseg_engine.core.axes import check_letters
 from cellseg_engine.errors import CellSegError
 from cellseg_engine.settings import Settings
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     "--out",
     "out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(file_okay=False),
     help="Folder for the results; made if needed.",
 )
 @click.option(
@@ -88,6 +89,8 @@ def command(
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
         logging.getLogger("numba").setLevel(logging.WARNING)
     settings = collect_settings(arguments)
+    if axes is not None:
+        check_letters(axes)
     plan = make_plan(paths, out, pattern)
     return run(plan, settings, out, axes, existing, _parse_outputs(outputs), as_json)
 

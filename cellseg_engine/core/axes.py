@@ -39,13 +39,7 @@ def check_axes(axes: str | None, shape: tuple[int, ...]) -> str:
             f"The image has {len(shape)} dimensions {shape} and nothing says what they are.",
             hint="Give the axes, for example ZYX, CYX or TZCYX (S for red-green-blue samples).",
         )
-    name = axes.upper()
-    if set(name) - set(AXES) or len(set(name)) != len(name) or not {"Y", "X"} <= set(name):
-        raise AxesError(
-            f"The axes {axes!r} are not understood: use letters of {AXES}, each once, with Y and "
-            "X.",
-            hint="For example YX, CYX, ZYX, YXS or TZCYX.",
-        )
+    name = check_letters(axes)
     if len(name) != len(shape):
         raise AxesError(
             f"The axes {name} name {len(name)} dimensions but the image has {len(shape)}: {shape}."
@@ -54,6 +48,24 @@ def check_axes(axes: str | None, shape: tuple[int, ...]) -> str:
         raise AxesError(
             f"The axes {name} have both channels (C) and colour samples (S).",
             hint="Split the file, or give the samples as channels.",
+        )
+    return name
+
+
+def check_letters(axes: str) -> str:
+    """Give the axes in upper case, checked by themselves.
+
+    Raises
+    ------
+    AxesError
+        Unknown or repeated letters, or no ``Y`` or ``X``.
+    """
+    name = axes.upper()
+    if set(name) - set(AXES) or len(set(name)) != len(name) or not {"Y", "X"} <= set(name):
+        raise AxesError(
+            f"The axes {axes!r} are not understood: use letters of {AXES}, each once, with Y and "
+            "X.",
+            hint="For example YX, CYX, ZYX, YXS or TZCYX.",
         )
     return name
 

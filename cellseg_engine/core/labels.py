@@ -63,12 +63,6 @@ def keep_labels(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return np.asarray(new_ids[labels])
 
 
-def relabel(labels: np.ndarray) -> np.ndarray:
-    """Number the objects 1, 2, ... without gaps, in the order of their ids; int32."""
-    present = np.bincount(labels.ravel(), minlength=1) > 0
-    return keep_labels(labels, present)
-
-
 def areas(labels: np.ndarray) -> np.ndarray:
     """Give the pixel count of every id; int64 of shape (largest id + 1,), entry 0 set to 0."""
     counts = np.bincount(labels.ravel(), minlength=1)

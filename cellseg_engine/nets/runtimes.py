@@ -78,6 +78,9 @@ class TorchRuntime:
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.precision == "fp32":
+            if self._device.type == "cuda":
+                # else Ampere and later GPUs would calculate convolutions in TF32
+                return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, dtype=_DTYPES[self.precision])
 

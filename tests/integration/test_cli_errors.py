@@ -95,7 +95,7 @@ CASES: dict[str, tuple[Case, int, str]] = {
         1, "--axes",
     ),
     "axes that do not fit": (option("--axes", "ZYX"), 1, "ZYX"),
-    "axes that mean nothing": (option("--axes", "AB"), 1, "AB"),
+    "axes that mean nothing": (option("--axes", "AB"), 2, "AB"),
     "too many channels": (
         lambda f: [write(f / "c.tif", np.stack([disks()] * 5), imagej=True,
                          metadata={"axes": "CYX"})],
@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Case, int, str]] = {
     "negative diameter": (option("--diameter-px", -1), 2, "diameter_px = -1.0 is not allowed"),
     "diameter that is no number": (option("--diameter-px", "big"), 2, "'big' is not a valid float"),
     "far too large diameter": (option("--diameter-px", 9000), 1, "shrinks to nothing"),
-    "far too small diameter": (option("--diameter-px", 0.01), 1, "would grow to"),
+    "far too small diameter": (option("--diameter-px", 0.01), 1, "is too small"),
     "unknown model": (option("--model", "nucleus"), 2, "There is no model 'nucleus'"),
     "model file that is not there": (option("--model", "/no/such.pth"), 2, "no weights file"),
     "damaged weights": (damaged_weights, 2, "is damaged or not a safetensors file"),

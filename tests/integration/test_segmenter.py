@@ -197,6 +197,43 @@ def test_a_diameter_that_does_not_fit_is_refused(segmenter: Segmenter) -> None:
         run(segmenter, disks(), diameter_px=5000)
 
 
+def test_a_diameter_in_micrometres_is_refused_before_the_image_is_enlarged(
+    segmenter: Segmenter,
+) -> None:
+    with pytest.raises(SettingsError, match=r"0.2 is too small: the smallest .* in pixels, not in"):
+        run(segmenter, disks(), diameter_px=0.2)
+
+
+@pytest.mark.parametrize("value", [4e9, 1e39, -1e300])
+def test_absurd_pixels_are_limited_and_it_is_said(segmenter: Segmenter, value: float) -> None:
+    image = np.concatenate([disks(), disks(), disks()], axis=1).astype(np.float64)
+    image[50, 350] = value
+    result = run(segmenter, image)
+    assert any("10,000 times the contrast" in warning for warning in result.warnings)
+    assert np.isfinite(result.logits).all()
+    assert np.isfinite(result.flows).all()
+    assert result.n_objects >= 8
+
+
+def test_the_record_names_the_loaded_model(segmenter: Segmenter) -> None:
+    other = make_settings(model="another", precision="bf16", diameter_px=24)
+    result = segmenter.segment(disks(), settings=other)
+    assert (result.settings.model, result.settings.precision) == ("nuclei-provisional", "auto")
+
+
+def test_settings_may_be_a_mapping_and_channels_numbers() -> None:
+    from cellseg_engine import segment
+
+    stack = np.stack([np.zeros((96, 120), np.uint16), disks()])
+    result = segment(stack, "CYX", {"channel": 2, "diameter_px": 24, "device": "cpu"})
+    assert result.n_objects == 4
+
+
+def test_channel_names_must_fit(segmenter: Segmenter) -> None:
+    with pytest.raises(ValueError, match="3 channel names were given for an image with 1 channel"):
+        segmenter.segment(disks(), channel_names=("A", "B", "C"))
+
+
 def test_errors_are_also_the_builtins_people_catch(segmenter: Segmenter) -> None:
     with pytest.raises(ValueError, match="dimensions"):
         segmenter.segment(np.zeros((2, 3, 4)))
