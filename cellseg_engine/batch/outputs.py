@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cellseg_engine.batch.plan import OUTPUT_ENDINGS, Job
-from cellseg_engine.batch.record import FORMAT, describe_sources
+from cellseg_engine.batch.record import FORMAT
 from cellseg_engine.io.images import ImageData
 from cellseg_engine.io.labels import write_labels
 from cellseg_engine.io.overlays import write_overlay
@@ -29,12 +29,20 @@ def output_path(out: Path, job: Job, kind: str) -> Path:
 
 
 def write_outputs(
-    out: Path, job: Job, image: ImageData, result: Segmentation, kinds: Sequence[str]
+    out: Path,
+    job: Job,
+    image: ImageData,
+    result: Segmentation,
+    kinds: Sequence[str],
+    *,
+    sources: list[dict[str, Any]],
+    axes: str | None = None,
+    earlier: Collection[str] = (),
 ) -> dict[str, str]:
     """Write the results of one image.
 
     Every file is first written under a temporary name; only when all are complete do they get
-    their names, run.json last.
+    their names, run.json last. Until then a run.json with ``"complete": false`` is there.
 
     Parameters
     ----------
@@ -42,6 +50,12 @@ def write_outputs(
         Output folder, made if needed.
     kinds
         Of ``labels``, ``rois``, ``overlay``, ``table``, ``geojson``; run.json always.
+    sources
+        Of `describe_sources`, from before the image was read.
+    axes
+        As given by the user, or None.
+    earlier
+        Names of the files of an earlier run; those not written now are removed.
 
     Returns
     -------
@@ -66,21 +80,37 @@ def write_outputs(
             write_table(paths["table"], object_columns(result, image.pixel_size_um, job), rows)
         if "geojson" in paths:
             write_geojson(paths["geojson"], result.labels, result.axes, rows)
-        paths["run"].write_text(
-            json.dumps(run_record(job, image, result, final), indent=2, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
+        record = run_record(job, image, result, final, sources, axes)
+        paths["run"].write_text(_as_json(record), encoding="utf-8")
+        ours = {kind: output_path(out, job, kind).name for kind in OUTPUT_ENDINGS}
+        there = {kind: name for kind, name in ours.items() if name in earlier or kind in final}
+        begun = {"format": FORMAT, "complete": False, "sources": sources, "outputs": there}
+        stage.announce(final["run"].name, _as_json(begun))
+        for kind, name in there.items():
+            if kind not in final:
+                stage.remove(name)
     return {kind: str(path) for kind, path in final.items()}
 
 
+def _as_json(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
 def run_record(
-    job: Job, image: ImageData, result: Segmentation, outputs: dict[str, Path]
+    job: Job,
+    image: ImageData,
+    result: Segmentation,
+    outputs: dict[str, Path],
+    sources: list[dict[str, Any]],
+    axes: str | None,
 ) -> dict[str, Any]:
     """Give the content of run.json: everything needed to make the same labels again."""
     return {
         "format": FORMAT,
-        "sources": describe_sources(job.files),
+        "complete": True,
+        "sources": sources,
         "fields": job.fields,
+        "axes_given": axes,
         "axes": image.axes,
         "shape": list(image.pixels.shape),
         "dtype": str(image.pixels.dtype),

@@ -79,12 +79,20 @@ def pair_files(prediction: Path, truth: Path, *, allow_missing: bool = False) ->
     ReadError
         A path is missing or a folder has no label image.
     MetricError
-        One file and one folder; two files of a folder have the same name once the endings are
-        taken off; a true label image has no prediction (unless allowed); no pair at all.
+        One file and one folder; the same one twice; two files of a folder have the same name
+        once the endings are taken off; a true label image has no prediction (unless allowed); no
+        pair at all.
     """
     for path in (prediction, truth):
-        if not path.exists():
-            raise ReadError(f"There is no file or folder {path}.")
+        try:
+            path.stat()
+        except (OSError, ValueError) as error:
+            raise ReadError(f"There is no file or folder {path}.") from error
+    if prediction.samefile(truth):
+        raise MetricError(
+            f"The prediction and the truth are both {truth}.",
+            hint="Give the label images to score and, apart from them, the true ones.",
+        )
     if prediction.is_dir() != truth.is_dir():
         raise MetricError(
             f"One of {prediction} and {truth} is a file and the other one a folder.",

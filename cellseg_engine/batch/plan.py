@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from cellseg_engine.errors import ReadError
+from cellseg_engine.errors import CellSegError, ReadError
 from cellseg_engine.io.images import IMAGE_SUFFIXES, image_stem
 from cellseg_engine.io.plates import PlateImage, group_plate, parse_pattern
 
@@ -83,7 +84,8 @@ def make_plan(paths: Sequence[str], out: Path, pattern: str = "") -> Plan:
     Parameters
     ----------
     paths
-        Files, folders (searched with their sub-folders) and globs.
+        Files, folders (searched with their sub-folders) and globs of both. A link counts as
+        the file that it is called, not as its target.
     out
         Output folder; results inside it are never taken for inputs.
     pattern
@@ -92,35 +94,32 @@ def make_plan(paths: Sequence[str], out: Path, pattern: str = "") -> Plan:
     Raises
     ------
     ReadError
-        A path is missing, or there is no image in what was given.
+        A path is missing or cannot be, or there is no image in what was given.
     SettingsError
         The pattern is not understood.
     """
-    found = _find(paths, out)
-    if pattern:
-        return _plan_plate(found, pattern)
+    found, unusable = _find(paths, out)
+    plan = _plan_plate(found, pattern) if pattern else _plan_images(found)
+    warnings = (f"{name} is left out: its name is not valid UTF-8." for name in unusable)
+    return replace(plan, warnings=(*plan.warnings, *warnings))
+
+
+def _plan_images(found: Sequence[_Found]) -> Plan:
     names = _distinct_names(found, image_stem)
     return Plan(tuple(Job(name, (item.path,)) for name, item in zip(names, found, strict=True)))
 
 
 def _plan_plate(found: Sequence[_Found], pattern: str) -> Plan:
     parsed = parse_pattern(pattern)
-    folders = {item.path: item for item in found}
-    images: list[PlateImage] = []
-    unmatched: list[Path] = []
-    for folder in dict.fromkeys(item.path.parent for item in found):
-        inside = [item.path for item in found if item.path.parent == folder]
-        groups, others = group_plate(inside, parsed, allow_none=True)
-        images += groups
-        unmatched += others
+    roots = {item.path: item.root for item in found}
+    images, unmatched = group_plate(roots, parsed, allow_none=True, keep_faulty=True)
     if not images:
         raise ReadError(
             f"No file name fits the pattern {pattern}; the first is {found[0].path.name}.",
             hint="Each {field} stands for a part of the name, for example {well}_{site}_{channel}.",
         )
     items = [
-        _Found(image.paths[0].with_name(image.name), folders[image.paths[0]].root)
-        for image in images
+        _Found(image.paths[0].with_name(image.name), roots[image.paths[0]]) for image in images
     ]
     names = _distinct_names(items, lambda path: path.name)
     warnings: tuple[str, ...] = ()
@@ -135,30 +134,65 @@ def _plan_plate(found: Sequence[_Found], pattern: str) -> Plan:
     return Plan(tuple(jobs), warnings)
 
 
-def _find(paths: Sequence[str], out: Path) -> list[_Found]:
-    """Give the image files, each once, in the order of the arguments."""
+def _find(paths: Sequence[str], out: Path) -> tuple[list[_Found], list[str]]:
+    """Give the image files, each once, in the order of the arguments, and what is left out."""
     seen: dict[Path, _Found] = {}
+    unusable: list[str] = []
     out = out.resolve()
     for given in paths:
-        for item in _find_one(given, out):
-            seen.setdefault(item.path.resolve(), item)
-    return list(seen.values())
+        try:
+            found = _find_one(given, out)
+        except (OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, CellSegError):
+                raise
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ReadError(f"{_shown(given)!r} is no usable path: {reason}.") from error
+        for item in found:
+            if _is_text(item.path):
+                seen.setdefault(_place(item.path) / item.path.name, item)
+            else:
+                unusable.append(_shown(item.path))
+    if not seen:
+        raise ReadError(f"The name {unusable[0]} is not valid UTF-8.", hint="Rename the file.")
+    return list(seen.values()), unusable
 
 
 def _find_one(given: str, out: Path) -> list[_Found]:
+    if not given:
+        raise ReadError("An empty PATH was given; a file, a folder or a pattern is allowed.")
     path = Path(given).expanduser()
+    os.fspath(path).encode()
     if path.is_dir():
-        return _search_folder(path, out)
-    if path.exists():
+        found = _search_folder(path, out)
+        if not found:
+            raise ReadError(f"There is no image in the folder {given}.", hint=_SUFFIX_HINT)
+        return found
+    if _exists(path):
         return [_Found(path, path.parent)]
     if glob.has_magic(given):
-        names = sorted(glob.glob(str(path), recursive=True))
-        matches = [Path(name) for name in names]
-        found = [_Found(p, p.parent) for p in matches if p.is_file() and _is_image(p)]
+        found = []
+        start = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        is_inside = start.resolve().is_relative_to(out)
+        for match in map(Path, sorted(glob.glob(str(path), recursive=True))):
+            if not is_inside and (match.resolve() == out or _place(match).is_relative_to(out)):
+                continue
+            if match.is_dir():
+                found += _search_folder(match, out)
+            elif _is_input(match):
+                found.append(_Found(match, match.parent))
         if found:
             return found
         raise ReadError(f"No image fits {given}.", hint=_SUFFIX_HINT)
     raise ReadError(f"There is no file or folder {given}.")
+
+
+def _exists(path: Path) -> bool:
+    """Say whether a path exists; one that cannot be (too long) is an OSError."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _search_folder(folder: Path, out: Path) -> list[_Found]:
@@ -169,13 +203,34 @@ def _search_folder(folder: Path, out: Path) -> list[_Found]:
             for child in children
             if not child.startswith(".") and (Path(parent) / child).resolve() != out
         )
-        for name in sorted(files):
-            path = Path(parent) / name
-            if _is_image(path) and not _is_output(path):
-                found.append(_Found(path, folder))
-    if not found:
-        raise ReadError(f"There is no image in the folder {folder}.", hint=_SUFFIX_HINT)
+        found += [
+            _Found(path, folder)
+            for path in (Path(parent) / name for name in sorted(files))
+            if _is_input(path)
+        ]
     return found
+
+
+def _is_input(path: Path) -> bool:
+    return _is_image(path) and path.is_file() and not _is_output(path)
+
+
+def _is_text(path: Path) -> bool:
+    """Say whether a name can be written in UTF-8; Linux allows any bytes."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(path: Path | str) -> str:
+    return os.fspath(path).encode(errors="backslashreplace").decode()
+
+
+def _place(path: Path) -> Path:
+    """Give the folder of a file, of a link its own, not its target's."""
+    return path.parent.resolve()
 
 
 _SUFFIX_HINT = f"Images are files ending in {', '.join(sorted(IMAGE_SUFFIXES))}."
@@ -202,13 +257,13 @@ def _distinct_names(found: Sequence[_Found], stem: Callable[[Path], str]) -> lis
     """
 
     def below(root: Path, path: Path, name: str) -> str:
-        return str(PurePosixPath(*path.resolve().parent.relative_to(root.resolve()).parts, name))
+        return str(PurePosixPath(*_place(path).relative_to(root.resolve()).parts, name))
 
     def with_ending(item: _Found) -> str:
         ending = item.path.name[len(stem(item.path)) :].replace(".", "_")
         return stem(item.path) + ending
 
-    common = Path(os.path.commonpath([item.path.resolve().parent for item in found]))
+    common = Path(os.path.commonpath([_place(item.path) for item in found]))
     schemes: list[Callable[[_Found], str]] = [
         lambda item: below(item.root, item.path, stem(item.path)),
         lambda item: below(common, item.path, stem(item.path)),

@@ -17,12 +17,21 @@ _RUNNING_ONLY = frozenset({"batch_size", "device", "precision", "diameter_scope"
 
 
 def describe_sources(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Give path, size, time and SHA-256 of the input files."""
+    """Give path, size, time and SHA-256 of the input files.
+
+    Raises
+    ------
+    ReadError
+        One is gone or cannot be read.
+    """
     described = []
     for path in files:
-        state = path.stat()
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            state = path.stat()
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ReadError(f"The file {path} cannot be read: {error.strerror}.") from error
         described.append(
             {
                 "path": str(path.resolve()),
@@ -32,6 +41,31 @@ def describe_sources(files: Sequence[Path]) -> list[dict[str, Any]]:
             }
         )
     return described
+
+
+def check_unchanged(sources: Sequence[dict[str, Any]], files: Sequence[Path]) -> None:
+    """Make sure that the input files are still those that `describe_sources` saw.
+
+    Raises
+    ------
+    ReadError
+        One is gone, or has another size or time.
+    """
+    for source, path in zip(sources, files, strict=True):
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise ReadError(f"The file {path} was removed while it was segmented.") from error
+        if (state.st_size, state.st_mtime_ns) != (source["bytes"], source["modified_ns"]):
+            raise ReadError(
+                f"The file {path} changed while it was segmented.",
+                hint="Run again once it is complete.",
+            )
+
+
+def is_complete(record: dict[str, Any]) -> bool:
+    """Say whether all files were in place; a process that was killed leaves a record without."""
+    return record.get("complete", True) is True
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -46,12 +80,24 @@ def read_record(path: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _check_content(record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReadError(
             f"{path} is not a run.json of this version.",
             hint="Use --existing overwrite to make the results again.",
         ) from error
     return record
+
+
+def _check_content(record: dict[str, Any]) -> None:
+    """Touch all that is read later, so that what is missing or of another kind raises here."""
+    for source in record["sources"]:
+        source["path"], source["sha256"], source["bytes"], source["modified_ns"]
+    if not record["sources"] or not all(isinstance(n, str) for n in record["outputs"].values()):
+        raise ValueError
+    if is_complete(record):
+        record["settings"].keys(), record["model"]["name"], list(record["model"]["weights_sha256"])
+        int(record["objects"]), float(record["diameter_px"]), " ".join(record["warnings"])
 
 
 def check_same_run(
@@ -60,6 +106,9 @@ def check_same_run(
     files: Sequence[Path],
     settings: Settings,
     weights_sha256: Sequence[str],
+    *,
+    axes: str | None = None,
+    fields: dict[str, str] | None = None,
 ) -> None:
     """Make sure that existing results are those that this run would make.
 
@@ -67,24 +116,40 @@ def check_same_run(
     ----------
     record, path
         The run.json found, and where.
-    files, settings, weights_sha256
-        Of this run.
+    files, settings, weights_sha256, axes, fields
+        Of this run; ``axes`` as given, ``fields`` of the plate.
 
     Raises
     ------
     WriteError
         They come from another image, a changed image, other settings or other weights.
     """
-    reason = (
-        _source_difference(record["sources"], files)
-        or _settings_difference(record["settings"], settings)
-        or _weights_difference(record["model"], weights_sha256)
-    )
+    reason = _source_difference(record["sources"], files)
+    if not reason and is_complete(record):
+        reason = _request_difference(record, axes, fields or {}) or (
+            _settings_difference(record["settings"], settings)
+            or _weights_difference(record["model"], weights_sha256)
+        )
     if reason:
         raise WriteError(
             f"{path} belongs to results {reason}.",
             hint="Use --existing overwrite to replace them, or another --out.",
         )
+
+
+def _request_difference(record: dict[str, Any], axes: str | None, fields: dict[str, str]) -> str:
+    then = record.get("axes_given")
+    if then != axes:
+        return f"made with other axes: {then or 'those of the file'}"
+    if record.get("fields", {}) != fields:
+        return f"made with other fields of the plate: {record.get('fields') or 'none'}"
+    return ""
+
+
+def settings_agree(then: dict[str, Any], settings: Settings) -> bool:
+    """Say whether settings of a run.json are those of this run, the diameter aside."""
+    now = settings.model_copy(update={"diameter_px": then.get("diameter_px")})
+    return not _settings_difference(then, now)
 
 
 def _source_difference(sources: list[dict[str, Any]], files: Sequence[Path]) -> str:

@@ -13,18 +13,26 @@ import numpy as np
 
 from cellseg_engine.batch.outputs import DEFAULT_OUTPUTS, output_path, write_outputs
 from cellseg_engine.batch.plan import Job
-from cellseg_engine.batch.record import check_same_run, read_record
-from cellseg_engine.errors import CellSegError, WriteError
+from cellseg_engine.batch.record import (
+    check_same_run,
+    check_unchanged,
+    describe_sources,
+    is_complete,
+    read_record,
+    settings_agree,
+)
+from cellseg_engine.errors import CellSegError, ReadError, WriteError
 from cellseg_engine.io.images import ImageData, read_image
 from cellseg_engine.io.plates import read_plate_image
-from cellseg_engine.io.staging import remove_stale, staged
-from cellseg_engine.io.tables import write_table
+from cellseg_engine.io.staging import remove_stale
 from cellseg_engine.pipeline.progress import ProgressCallback
 from cellseg_engine.pipeline.segmenter import Segmenter
 from cellseg_engine.settings import Settings
 
 log = logging.getLogger(__name__)
 
+FOLDER_ESTIMATE = "folder estimate"
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator")
 SCOPE_SAMPLE = 10
 """Images looked at when the diameter is estimated once for a whole run."""
 
@@ -138,11 +146,12 @@ def run_jobs(
                 raise RunStoppedError(result) from error
         except CellSegError as error:
             result = JobResult(job, "failed", error=str(error))
-        except MemoryError:
-            result = JobResult(
-                job, "failed", error=f"{job.title} does not fit into memory. Segment it in parts."
-            )
         except Exception as error:
+            if _is_out_of_memory(error):
+                yield JobResult(
+                    job, "failed", seconds=time.perf_counter() - start, error=str(_too_large(job))
+                )
+                continue
             log.debug("internal error on %s", job.title, exc_info=True)
             result = JobResult(
                 job,
@@ -153,10 +162,44 @@ def run_jobs(
         yield replace(result, seconds=time.perf_counter() - start)
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Say whether memory ran out; PyTorch tells it by a RuntimeError."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    )
+
+
+def _too_large(job: Job) -> CellSegError:
+    return CellSegError(f"{job.title} does not fit into memory.", hint="Segment it in parts.")
+
+
+def _earlier_diameters(
+    jobs: Sequence[Job], segmenter: Segmenter, settings: Settings, options: RunOptions
+) -> list[float]:
+    """Give the common diameter that earlier runs with the same settings estimated, once a job."""
+    diameters = []
+    for job in jobs if options.existing != "overwrite" else ():
+        try:
+            record = read_record(output_path(options.out, job, "run"))
+        except ReadError:
+            continue
+        if (
+            is_complete(record)
+            and record.get("diameter_source") == FOLDER_ESTIMATE
+            and list(record["model"]["weights_sha256"]) == list(segmenter.model.weights_sha256)
+            and settings_agree(record["settings"], settings)
+        ):
+            diameters.append(float(record["diameter_px"]))
+    return diameters
+
+
 def folder_diameter(
     jobs: Sequence[Job], segmenter: Segmenter, settings: Settings, options: RunOptions
 ) -> tuple[float, int]:
     """Estimate one diameter for a whole run, as the median over a sample of its images.
+
+    One that earlier runs of the same settings estimated for the folder is kept, so that adding
+    an image leaves the others' results valid.
 
     Returns
     -------
@@ -166,8 +209,16 @@ def folder_diameter(
     Raises
     ------
     CellSegError
-        No image of the sample can be read, or none shows objects.
+        The model has no size model, no image of the sample can be read, or none shows objects.
     """
+    if earlier := _earlier_diameters(jobs, segmenter, settings, options):
+        return earlier[0], len(earlier)
+    if segmenter.model.size_model is None:
+        raise CellSegError(
+            f"The model {segmenter.model.card.name} has no size model, so no common diameter can "
+            "be estimated.",
+            hint="Give --diameter-px.",
+        )
     chosen = np.unique(np.linspace(0, len(jobs) - 1, SCOPE_SAMPLE).astype(int))
     found = []
     problem: CellSegError | None = None
@@ -179,6 +230,11 @@ def folder_diameter(
             )
         except CellSegError as error:
             problem = error
+            continue
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            problem = _too_large(jobs[index])
             continue
         if estimate.found_objects:
             found.append(estimate.diameter_px)
@@ -200,22 +256,6 @@ def load_image(job: Job, options: RunOptions) -> ImageData:
     return read_image(job.files[0], axes=options.axes)
 
 
-def write_summary(out: Path, results: Sequence[JobResult]) -> Path:
-    """Write ``summary.csv``, a row per image.
-
-    Raises
-    ------
-    WriteError
-        It cannot be written.
-    """
-    path = out / "summary.csv"
-    rows = [result.as_row() for result in results]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with staged(out) as stage:
-        write_table(stage.path(path.name), columns, rows)
-    return path
-
-
 def _run_job(
     job: Job,
     segmenter: Segmenter,
@@ -225,8 +265,11 @@ def _run_job(
 ) -> JobResult:
     there = output_path(options.out, job, "run")
     if there.exists() and options.existing != "overwrite":
-        return _existing_result(job, segmenter, settings, options)
-    _check_targets(job, options)
+        existing = _existing_result(job, segmenter, settings, options)
+        if existing is not None:
+            return existing
+    earlier = _check_targets(job, options)
+    sources = describe_sources(job.files)
     image = load_image(job, options)
     result = segmenter.segment(
         image.pixels,
@@ -235,8 +278,19 @@ def _run_job(
         channel_names=image.channel_names,
         keep_fields=False,
         progress=progress(job) if progress else None,
+        diameter_source=_diameter_source(segmenter, settings),
     )
-    outputs = write_outputs(options.out, job, image, result, options.outputs)
+    check_unchanged(sources, job.files)
+    outputs = write_outputs(
+        options.out,
+        job,
+        image,
+        result,
+        options.outputs,
+        sources=sources,
+        axes=options.axes,
+        earlier=earlier,
+    )
     return JobResult(
         job,
         "ok",
@@ -247,31 +301,57 @@ def _run_job(
     )
 
 
-def _check_targets(job: Job, options: RunOptions) -> None:
-    """Make sure that no file is replaced that an earlier run did not write."""
-    if output_path(options.out, job, "run").exists():
-        return
+def _diameter_source(segmenter: Segmenter, settings: Settings) -> str:
+    """Say where a diameter comes from: the user asked for one per run but gave none."""
+    estimated = settings.diameter_scope == "folder" and segmenter.settings.diameter_px == 0
+    return FOLDER_ESTIMATE if estimated else "given"
+
+
+def _check_targets(job: Job, options: RunOptions) -> set[str]:
+    """Give the names of the files of an earlier run, which are the only ones to be replaced."""
+    run = output_path(options.out, job, "run")
+    ours: set[str] = set()
+    if run.exists():
+        try:
+            ours = {run.name, *read_record(run)["outputs"].values()}
+        except ReadError:
+            ours = {output_path(options.out, job, kind).name for kind in options.outputs}
     for kind in options.outputs:
         path = output_path(options.out, job, kind)
-        if path.exists():
+        if path.exists() and path.name not in ours:
             raise WriteError(
-                f"{path} is there already and was not written by cellseg (it has no run.json).",
+                f"{path} is there already and was not written by cellseg (no run.json names it).",
                 hint="Use another --out, or move the file away.",
             )
+    return ours
 
 
 def _existing_result(
     job: Job, segmenter: Segmenter, settings: Settings, options: RunOptions
-) -> JobResult:
-    """Give the results that are there, or say why they are not those of this run."""
+) -> JobResult | None:
+    """Give the results that are there, or say why they are not those of this run.
+
+    None where a process was killed while it put them there.
+    """
     path = output_path(options.out, job, "run")
+    record = read_record(path)
+    if not is_complete(record):
+        check_same_run(record, path, job.files, settings, ())
+        return None
     if options.existing == "error":
         raise WriteError(
             f"There are results of {job.title} already: {path}.",
             hint="Use --existing skip or overwrite, or another --out.",
         )
-    record = read_record(path)
-    check_same_run(record, path, job.files, settings, segmenter.model.weights_sha256)
+    check_same_run(
+        record,
+        path,
+        job.files,
+        settings,
+        segmenter.model.weights_sha256,
+        axes=options.axes,
+        fields=job.fields,
+    )
     outputs = {kind: path.with_name(name) for kind, name in record["outputs"].items()}
     missing = [output.name for output in outputs.values() if not output.exists()]
     missing += [kind for kind in options.outputs if kind not in outputs]
@@ -297,6 +377,4 @@ def _is_hopeless(error: WriteError) -> bool:
         errno.ENOSPC,
         errno.EDQUOT,
         errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
     )

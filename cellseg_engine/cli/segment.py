@@ -177,7 +177,7 @@ def _segment_all(
 
 
 def _summarise(out: Path, results: Sequence[JobResult], reporter: Reporter) -> None:
-    from cellseg_engine.batch.run import write_summary
+    from cellseg_engine.batch.summary import write_summary
 
     summary = None
     if any(result.status != "failed" for result in results):

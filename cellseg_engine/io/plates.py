@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,11 @@ from cellseg_engine.errors import ReadError, SettingsError
 from cellseg_engine.io.images import IMAGE_SUFFIXES, ImageData, image_stem, read_image
 
 CHANNEL = "channel"
+_TABLE_COLUMNS = ("label", "t", "z", "mean_probability", "flow_error", "touches_edge")
+_SUMMARY_COLUMNS = ("image", "status", "objects", "seconds", "labels", "warnings", "error")
+RESERVED_FIELDS = frozenset((*_TABLE_COLUMNS, *_SUMMARY_COLUMNS))
+"""Columns of the result tables; so are names in `_RESERVED`."""
+_RESERVED = re.compile(r".*_(px|um|um2)|intensity_mean_.*")
 _TOKEN = re.compile(r"\{([^{}]*)\}|(\*)|([^{}*]+)")
 _SUFFIXES = tuple(sorted(IMAGE_SUFFIXES))
 
@@ -61,12 +66,15 @@ class PlateImage:
         Names of the channels as in the file names, in natural order; empty without ``{channel}``.
     paths
         One file per channel, in that order.
+    problem
+        Why the files make no image, one sentence; empty if they do.
     """
 
     name: str
     fields: dict[str, str]
     channel_names: tuple[str, ...]
     paths: tuple[Path, ...]
+    problem: str = ""
 
 
 def parse_pattern(text: str) -> Pattern:
@@ -79,7 +87,8 @@ def parse_pattern(text: str) -> Pattern:
     Raises
     ------
     SettingsError
-        No field, one named twice or not like a word, or a brace that is not closed.
+        No field, one named twice, like a column of the tables or not like a word, or a brace
+        that is not closed.
     """
     parts: list[str] = []
     fields: list[str] = []
@@ -94,6 +103,8 @@ def parse_pattern(text: str) -> Pattern:
                 raise _bad_pattern(text, f"{{{field}}} is no name of a field (letters, digits, _)")
             if field in fields:
                 raise _bad_pattern(text, f"the field {{{field}}} occurs twice")
+            if field.lower() in RESERVED_FIELDS or _RESERVED.fullmatch(field.lower()):
+                raise _bad_pattern(text, f"{{{field}}} is a column of the tables; use another name")
             fields.append(field)
             parts.append(f"(?P<{field}>[^/\\\\]+?)")
         else:
@@ -106,18 +117,26 @@ def parse_pattern(text: str) -> Pattern:
 
 
 def group_plate(
-    paths: Iterable[Path], pattern: Pattern, *, allow_none: bool = False
+    paths: Iterable[Path],
+    pattern: Pattern,
+    *,
+    allow_none: bool = False,
+    keep_faulty: bool = False,
 ) -> tuple[list[PlateImage], list[Path]]:
     """Group files that differ only in their channel.
 
     Parameters
     ----------
     paths
-        Files; only their names are compared with the pattern.
+        Files; only their names are compared with the pattern. Files of different folders are
+        different sites, though all have the same channels.
     pattern
         From `parse_pattern`.
     allow_none
         No file that fits is not an error.
+    keep_faulty
+        Give a site that lacks a channel or has two files for one with its ``problem`` instead
+        of raising.
 
     Returns
     -------
@@ -131,7 +150,7 @@ def group_plate(
     ReadError
         No file fits, a site lacks a channel that others have, or has two files for one.
     """
-    sites, unmatched = _collect_sites(paths, pattern)
+    sites, problems, unmatched = _collect_sites(paths, pattern)
     if not sites and not allow_none:
         example = f"; the first is {unmatched[0].name}" if unmatched else ""
         raise ReadError(
@@ -141,17 +160,26 @@ def group_plate(
     channels = sorted({channel for site in sites.values() for channel in site}, key=_natural)
     keys = [field for field in pattern.fields if field != CHANNEL]
     groups = [
-        _plate_image(dict(zip(keys, values, strict=True)), sites[values], channels)
-        for values in sorted(sites, key=lambda values: [_natural(value) for value in values])
+        _plate_image(
+            dict(zip(keys, site[1:], strict=True)), sites[site], channels, problems.get(site, "")
+        )
+        for site in sorted(sites, key=lambda site: [_natural(value) for value in site])
     ]
+    faults = [group.problem for group in groups if group.problem]
+    if faults and not keep_faulty:
+        raise ReadError(faults[0])
     return groups, unmatched
+
+
+_Sites = dict[tuple[str, ...], dict[str, list[Path]]]
 
 
 def _collect_sites(
     paths: Iterable[Path], pattern: Pattern
-) -> tuple[dict[tuple[str, ...], dict[str, Path]], list[Path]]:
-    """Give the file of each channel by the other fields' values, and the files that do not fit."""
-    sites: dict[tuple[str, ...], dict[str, Path]] = {}
+) -> tuple[_Sites, dict[tuple[str, ...], str], list[Path]]:
+    """Give the files of each channel by folder and fields, what is wrong, and what does not fit."""
+    sites: _Sites = {}
+    problems: dict[tuple[str, ...], str] = {}
     unmatched: list[Path] = []
     for path in paths:
         values = pattern.match(path.name)
@@ -159,15 +187,15 @@ def _collect_sites(
             unmatched.append(path)
             continue
         channel = values.pop(CHANNEL, "")
-        site = sites.setdefault(tuple(values.values()), {})
-        if channel in site:
-            raise ReadError(
-                f"Two files are the same image by the pattern {pattern.text}: {site[channel]} and "
-                f"{path}.",
-                hint="Name with another field what tells them apart.",
+        key = (str(path.parent), *values.values())
+        files = sites.setdefault(key, {}).setdefault(channel, [])
+        files.append(path)
+        if len(files) > 1:
+            problems[key] = (
+                f"Two files are the same image by the pattern {pattern.text}: {files[0]} and "
+                f"{path}. Name with another field what tells them apart."
             )
-        site[channel] = path
-    return sites, unmatched
+    return sites, problems, unmatched
 
 
 def read_plate_image(plate_image: PlateImage, axes: str | None = None) -> ImageData:
@@ -188,11 +216,13 @@ def read_plate_image(plate_image: PlateImage, axes: str | None = None) -> ImageD
     Raises
     ------
     ReadError
-        As `read_image`; also where a file has several channels or colours itself, or files
-        differ in shape, axes or dtype.
+        As `read_image`; also where the image has a ``problem``, where a file has
+        several channels or colours itself, or where files differ in shape, axes or dtype.
     AxesError
         As `read_image`.
     """
+    if plate_image.problem:
+        raise ReadError(plate_image.problem)
     images = [read_image(path, axes=axes) for path in plate_image.paths]
     first = images[0]
     if not plate_image.channel_names:
@@ -204,13 +234,15 @@ def read_plate_image(plate_image: PlateImage, axes: str | None = None) -> ImageD
                 "cannot be one channel of a plate."
             )
         _check_same(first, image)
+    pixel_size_um, differ = _join_calibration(images)
+    warnings = [text for image in images for text in image.warnings] + differ
     return ImageData(
         pixels=np.stack([image.pixels for image in images]),
         axes="C" + first.axes,
         channel_names=plate_image.channel_names,
-        pixel_size_um=first.pixel_size_um,
+        pixel_size_um=pixel_size_um,
         source=first.source,
-        warnings=tuple(dict.fromkeys(text for image in images for text in image.warnings)),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
@@ -227,18 +259,35 @@ def _check_same(first: ImageData, image: ImageData) -> None:
             )
 
 
-def _plate_image(fields: dict[str, str], site: dict[str, Path], channels: list[str]) -> PlateImage:
+def _join_calibration(images: Sequence[ImageData]) -> tuple[dict[str, float], list[str]]:
+    """Give the first known pixel size along each axis, and a warning where channels differ."""
+    joined: dict[str, float] = {}
+    warnings = []
+    for image in images:
+        for letter, size in image.pixel_size_um.items():
+            if not np.isclose(size, joined.setdefault(letter, size), rtol=1e-3):
+                warnings.append(
+                    f"The channels {images[0].source.name} and {image.source.name} differ in their "
+                    f"pixel size along {letter}, {joined[letter]:g} and {size:g} µm; the first is "
+                    "used."
+                )
+    return joined, warnings
+
+
+def _plate_image(
+    fields: dict[str, str], site: dict[str, list[Path]], channels: list[str], problem: str
+) -> PlateImage:
+    paths = tuple(path for channel in channels for path in site.get(channel, ()))
     missing = [channel for channel in channels if channel not in site]
-    if missing:
-        where = ", ".join(f"{field} {value}" for field, value in fields.items())
-        raise ReadError(
+    if missing and not problem:
+        where = ", ".join(f"{field} {value}" for field, value in fields.items()) or "the image"
+        problem = (
             f"There is no file for channel {', '.join(missing)} of {where}, though other images "
-            f"have it (there is {next(iter(site.values()))})."
+            f"have it (there is {paths[0]})."
         )
-    paths = tuple(site[channel] for channel in channels)
     names = tuple(channels) if channels != [""] else ()
     name = "_".join(fields.values()) if names and fields else image_stem(paths[0])
-    return PlateImage(name, fields, names, paths)
+    return PlateImage(name, fields, names, paths, problem)
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

@@ -9,7 +9,9 @@ import platform
 import re
 import secrets
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,6 +50,8 @@ class Stage:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._files: dict[Path, Path] = {}
+        self._first: list[Path] = []
+        self._obsolete: list[Path] = []
 
     def path(self, name: str) -> Path:
         """Give the temporary path to write a file to that shall be called ``name`` in the end.
@@ -62,17 +66,53 @@ class Stage:
             self._files[final] = self._directory / (prefix + name[-_TAIL_CHARACTERS:])
         return self._files[final]
 
+    def announce(self, name: str, text: str) -> None:
+        """Let ``name`` say ``text`` before any other file gets its name.
+
+        A process that is killed between the renames then leaves this text behind.
+        """
+        first = self.path(f"{name}.begun")
+        del self._files[self._directory / f"{name}.begun"]
+        self._first = [first, self._directory / name]
+        first.write_text(text, encoding="utf-8")
+
+    def remove(self, name: str) -> None:
+        """Remove a file once all others have their names."""
+        self._obsolete.append(self._directory / name)
+
     def _commit(self) -> None:
         for final in self._files:
             if final.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "is a folder", str(final))
-        for final, temporary in self._files.items():
-            os.replace(temporary, final)
+        with _uninterrupted():
+            if self._first:
+                os.replace(*self._first)
+            for final, temporary in self._files.items():
+                os.replace(temporary, final)
+            for path in self._obsolete:
+                path.unlink(missing_ok=True)
 
     def _discard(self) -> None:
-        for temporary in self._files.values():
+        for temporary in (*self._files.values(), *self._first[:1]):
             with suppress(OSError):
                 temporary.unlink()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block; outside the main thread it comes elsewhere."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         Names of the columns, in order.
     rows
         One mapping of column to value per row. A column that a row lacks, None and NaN are
-        written as nothing, floats with six significant digits, booleans as 1 and 0.
+        written as nothing, floats with nine significant digits, booleans as 1 and 0.
 
     Raises
     ------
@@ -50,5 +50,5 @@ def _as_text(value: object) -> str:
         number = float(value)
         if math.isnan(number):
             return ""
-        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else f"{number:.6g}"
+        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else f"{number:.9g}"
     return str(value)

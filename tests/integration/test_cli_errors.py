@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellseg_engine.batch.plan import make_plan
+from cellseg_engine.errors import ReadError
+from cellseg_engine.pipeline.segmenter import Segmenter
 from cellseg_engine.zoo.store import find_model
 from tests.integration.cli import Cli, disks, draw, listing, start
 
@@ -221,3 +224,48 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     assert again.returncode == 0, err
     assert text.count('"skipped"') >= len(done)
     assert len([name for name in listing(out) if name.endswith("_run.json")]) == N_IMAGES
+
+
+@pytest.mark.parametrize("path", ["", "x" * 400, "~no_such_user_here/a.tif", "a\udcff.tif"])
+def test_paths_that_cannot_be(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ReadError):
+        make_plan([path], tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", ["{}", '{"format": 1}', "[]", '{"format": 1, "sources": [3]}'])
+def test_a_malformed_run_json(cli: Cli, tmp_path: Path, content: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a_run.json").write_text(content)
+    outcome = cli("segment", draw(tmp_path / "a.tif"), "--out", out, *OPTIONS)
+    assert outcome.code == 1
+    assert "is not a run.json of this version" in outcome.err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried 9 GB")])
+def test_too_little_memory(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Segmenter, "segment", fail)
+    outcome = cli("segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "out", *OPTIONS)
+    assert outcome.code == 1
+    assert "does not fit into memory" in outcome.err
+
+
+def test_an_image_that_changes_meanwhile_fails(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = draw(tmp_path / "a.tif")
+    segment = Segmenter.segment
+
+    def change(self: Segmenter, *arguments: Any, **options: Any) -> Any:
+        os.utime(path, ns=(1, 1))
+        return segment(self, *arguments, **options)
+
+    monkeypatch.setattr(Segmenter, "segment", change)
+    outcome = cli("segment", path, "--out", tmp_path / "out", *OPTIONS)
+    assert "changed while it was segmented" in outcome.err
+    assert not listing(tmp_path / "out")

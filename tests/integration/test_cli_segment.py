@@ -287,3 +287,87 @@ def test_help_names_every_setting(cli: Cli) -> None:
     text = cli("segment", "--help").out
     for name in Settings.model_fields:
         assert "--" + name.replace("_", "-") in text
+
+
+def test_overwrite_removes_what_it_does_not_write(cli: Cli, tmp_path: Path) -> None:
+    call = ("segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "out", *OPTIONS)
+    assert cli(*call).code == 0
+    assert cli(*call, "--existing", "overwrite", "--outputs", "labels").code == 0
+    assert sorted(listing(tmp_path / "out")) == ["a_labels.tif", "a_run.json", "summary.csv"]
+
+
+def test_axes_given_are_compared(cli: Cli, tmp_path: Path) -> None:
+    call = ("segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "out", *OPTIONS)
+    assert cli(*call).code == 0
+    assert "made with other axes: those of the file" in cli(*call, "--axes", "XY").err
+
+
+def test_results_of_a_killed_commit_are_made_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ("segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "out", *OPTIONS, "--json")
+    replace = os.replace
+
+    def fail_at_rois(source: Path, target: Path) -> None:
+        if str(target).endswith("_rois.zip"):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_at_rois)
+    cli(*call)
+    monkeypatch.undo()
+    assert json.loads((tmp_path / "out/a_run.json").read_text())["complete"] is False
+    outcome = cli(*call)
+    assert (outcome.code, outcome.images[0]["status"]) == (0, "ok")
+    assert cli(*call).images[0]["status"] == "skipped"
+
+
+def test_summary_keeps_earlier_rows_and_foreign_tables(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("a", "b", "a"):
+        assert cli("segment", draw(tmp_path / f"{name}.tif"), "--out", out, *OPTIONS).code == 0
+    with (out / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(Path(row["image"]).name, row["status"]) for row in rows] == [
+        ("a.tif", "skipped"),
+        ("b.tif", "ok"),
+    ]
+    (out / "summary.csv").write_text("mine\n1\n")
+    outcome = cli("segment", tmp_path / "a.tif", "--out", out, *OPTIONS)
+    assert "is no summary of cellseg" in outcome.err
+    assert (out / "summary.csv").read_text() == "mine\n1\n"
+
+
+def test_a_common_diameter_is_kept_when_an_image_is_added(cli: Cli, tmp_path: Path) -> None:
+    call = ("segment", tmp_path / "in", "--out", tmp_path / "out", "--json")
+    scope = ("--diameter-scope", "folder")
+    draw(tmp_path / "in/a.tif")
+    assert cli(*call, *scope).code == 0
+    draw(tmp_path / "in/b.tif", n=6, seed=3)
+    outcome = cli(*call, *scope)
+    assert [image["status"] for image in outcome.images] == ["skipped", "ok"], outcome.err
+    run = json.loads((tmp_path / "out/b_run.json").read_text())
+    assert run["diameter_source"] == "folder estimate"
+
+
+def test_globs_find_folders_but_no_outputs(cli: Cli, tmp_path: Path) -> None:
+    draw(tmp_path / "p1/a.tif")
+    (tmp_path / "p1/link.tif").symlink_to(tmp_path / "p1/a.tif")
+    for _ in range(2):
+        outcome = cli("segment", tmp_path / "*", "--out", tmp_path / "out", "--json", *OPTIONS)
+        assert sorted(Path(image["image"][0]).name for image in outcome.images) == [
+            "a.tif",
+            "link.tif",
+        ]
+
+
+def test_an_incomplete_site_fails_and_the_rest_is_done(cli: Cli, tmp_path: Path) -> None:
+    for name in ("A1_w1", "A1_w2", "A2_w1"):
+        draw(tmp_path / f"in/{name}.tif")
+    outcome = cli(
+        "segment", tmp_path / "in", "--out", tmp_path / "out", "--pattern", "{well}_{channel}",
+        "--channel", "w1", "--json", *OPTIONS,
+    )  # fmt: skip
+    assert outcome.code == 1
+    assert [image["status"] for image in outcome.images] == ["ok", "failed"]
+    assert "no file for channel w2 of well A2" in outcome.images[1]["error"]

@@ -100,10 +100,16 @@ def test_results_inside_the_truth_folder_are_no_truth(tmp_path: Path) -> None:
     assert [path.name for path in pairing.truths_without_prediction] == ["z_masks.tif"]
 
 
-def test_a_folder_against_itself_is_perfect(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [".", "x_masks.tif"])
+def test_the_same_path_twice_is_refused(tmp_path: Path, name: str) -> None:
     write(tmp_path / "x_masks.tif")
-    pairing = pair_files(tmp_path, tmp_path)
-    assert evaluate_pairs(pairing).total.pooled.average_precision.tolist() == [1.0] * 10
+    with pytest.raises(MetricError, match="prediction and the truth are both"):
+        pair_files(tmp_path / name, tmp_path / name)
+
+
+def test_a_path_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="There is no file or folder"):
+        pair_files(tmp_path / ("x" * 400), tmp_path)
 
 
 def test_a_truth_without_prediction_is_refused_or_left_out_by_name(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellseg_engine.errors import ReadError
+from cellseg_engine.errors import ReadError, SettingsError
 from cellseg_engine.io.images import ImageData
 from cellseg_engine.io.plates import group_plate, parse_pattern, read_plate_image
 
@@ -87,3 +87,32 @@ def test_colour_file_is_no_channel(tmp_path: Path) -> None:
     write(tmp_path / "A1_GFP.tif", (8, 9, 3), "u1", photometric="rgb")
     with pytest.raises(ReadError, match=r"A1_GFP\.tif has several channels itself \(axes YXS\)"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["label", "Z", "seconds", "area_um2", "intensity_mean_1"])
+def test_fields_like_columns_are_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}}} is a column of the tables"):
+        parse_pattern(f"{{well}}_{{{name}}}")
+
+
+def test_a_channel_has_one_number_in_all_folders_and_faulty_sites_are_kept(tmp_path: Path) -> None:
+    names = ("a/A1_w1.tif", "a/A1_w2.tif", "b/A1_w2.tif", "c/A1_w1.tif", "c/A1_w1.png")
+    paths = [tmp_path / name for name in names]
+    groups, _ = group_plate(paths, parse_pattern("{well}_{channel}"), keep_faulty=True)
+    assert [group.channel_names for group in groups] == [("w1", "w2")] * 3
+    assert not groups[0].problem
+    assert "no file for channel w1 of well A1" in groups[1].problem
+    assert "Two files are the same image" in groups[2].problem
+    with pytest.raises(ReadError, match="no file for channel w1"):
+        read_plate_image(groups[1])
+
+
+def test_calibration_is_the_known_one(tmp_path: Path) -> None:
+    metadata = {"axes": "YX", "unit": "um"}
+    write(tmp_path / "A1_a.tif", (8, 9))
+    for channel, resolution in (("b", 2), ("c", 4)):
+        path = tmp_path / f"A1_{channel}.tif"
+        write(path, (8, 9), imagej=True, resolution=(resolution, resolution), metadata=metadata)
+    image = read(tmp_path)
+    assert image.pixel_size_um == {"Y": 0.5, "X": 0.5}
+    assert any("A1_c.tif differ in their pixel size along X" in text for text in image.warnings)

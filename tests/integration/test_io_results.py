@@ -271,7 +271,7 @@ def test_table(tmp_path: Path) -> None:
     assert b"\r" not in data
     assert data.decode("utf-8").splitlines() == [
         "well,label,x,edge,np",
-        '"A1, µ",1,2048.12,1,0.1',
+        '"A1, µ",1,2048.12345,1,0.100000001',
         '"say ""hi""",2,,0,',
         ",3,1234567,0,1e-09",
     ]

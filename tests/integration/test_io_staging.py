@@ -257,3 +257,8 @@ def test_stale_files_of_dead_processes_are_removed(folder: Path) -> None:
     assert set(content(folder)) == {"a.txt", "y.tif", other_host.name, named_alike.name}
     assert remove_stale(folder / "missing") == []
     assert platform.node(), "the host's name tells temporary files of machines apart"
+
+
+def test_tables_keep_sub_pixels_of_large_images(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.csv", ["x"], [{"x": 31234.5678}])
+    assert (tmp_path / "t.csv").read_text() == "x\n31234.5678\n"
