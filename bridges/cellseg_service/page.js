@@ -273,11 +273,13 @@ function updateRunning(place, job) {
   if (known) bar.value = Math.min(1, Math.max(0, job.fraction));
   else bar.removeAttribute("value");
   const share = known ? Math.round(bar.value * 100) + " %" : "";
-  updateJob(place, job, [words(job.stage, ""), share, duration(job.seconds), words(job.client, "")]);
+  const plane = job.planes > 1 ? "plane " + (job.plane + 1) + " of " + job.planes : "";
+  const details = [plane, words(job.stage, ""), share, duration(job.seconds), words(job.client, "")];
+  updateJob(place, job, details);
 }
 
 function updateQueued(place, job) {
-  const position = Number.isFinite(job.position) ? "place " + job.position + " in the queue" : "";
+  const position = Number.isFinite(job.position) ? "place " + (job.position + 1) + " in the queue" : "";
   updateJob(place, job, [position, words(job.client, "")]);
 }
 
@@ -349,7 +351,7 @@ function words(value, otherwise) {
 function part(used, total) {
   if (!Number.isFinite(used)) return null;
   if (!(total > 0)) return bytes(used);
-  return used >= 1e9 ? (used / 1e9).toFixed(1) + " of " + bytes(total) : bytes(used) + " of " + bytes(total);
+  return (used >= 1e9 ? (used / 1e9).toFixed(1) : bytes(used)) + " of " + bytes(total);
 }
 
 function bytes(count) {

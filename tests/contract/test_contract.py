@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import cellseg_client
 from cellseg_engine.settings import Settings, make_settings
 from cellseg_service.wire import CONTRACT_VERSION, WIRE, contract, explain_version_mismatch
 from tests.conftest import ROOT, require
@@ -242,6 +243,10 @@ def test_the_sentence_says_which_side_to_update() -> None:
     assert "update the engine, by `python -m pip install --upgrade cellseg-engine`" in newer
     with pytest.raises(ValueError, match="nothing to explain"):
         explain_version_mismatch(WIRE)
+
+
+def test_engine_and_client_of_one_version_understand_each_other() -> None:
+    assert cellseg_client.WIRE == WIRE
 
 
 def test_defaults_are_allowed_values() -> None:

@@ -116,8 +116,8 @@ def example_status() -> dict[str, Any]:
             }
         ],
         "queued": [
-            {"id": "job-8", "client": "Fiji on lab-1", "title": HOSTILE, "position": 1},
-            {"id": "job-9", "client": "CellProfiler on lab-3", "title": "B08", "position": 2},
+            {"id": "job-8", "client": "Fiji on lab-1", "title": HOSTILE, "position": 0},
+            {"id": "job-9", "client": "CellProfiler on lab-3", "title": "B08", "position": 1},
         ],
         "recent": [
             recent("job-6", "plate 12, well B07, site 2", objects=187, thumbnail=True),
@@ -227,7 +227,7 @@ class PretendEngine:
         refused = self._refuses(request)
         if not refused:
             self.status["queued"] = [j for j in self.status["queued"] if j["id"] != job]
-        return refused or Response(status_code=204)
+        return refused or JSONResponse({"job": job, "state": "queued"})
 
 
 def make_thumbnail() -> bytes:

@@ -101,8 +101,11 @@ def test_everything_in_the_status_is_shown(page: Chrome) -> None:
 def test_it_follows_the_engine_without_a_reload(page: Chrome, engine: PretendEngine) -> None:
     run(page, "window.same = document.querySelector('#running li')")
     run(page, "document.querySelector('#running button').focus()")
-    engine.status["running"][0].update(fraction=0.9, stage="dynamics")
-    wait_for(lambda: "dynamics · 90 %" in text_of(page, "#running .detail"), "the new stage")
+    engine.status["running"][0].update(fraction=0.9, stage="labels", plane=2, planes=10)
+    wait_for(
+        lambda: "plane 3 of 10 · labels · 90 %" in text_of(page, "#running .detail"),
+        "the new stage",
+    )
     assert run(page, "return window.same === document.querySelector('#running li')")
     assert run(page, "return document.activeElement.textContent") == "Cancel"
     engine.status.update(running=[], queued=[], recent=[])
