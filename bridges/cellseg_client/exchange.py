@@ -113,6 +113,7 @@ class RemoteExchange:
             header, np.lib.format.header_data_from_array_1_0(array)
         )
         head = header.getvalue()
+        self._check_size(len(head) + array.nbytes)
         answer = self._connection.open(
             "POST",
             "/v1/uploads",
@@ -122,6 +123,18 @@ class RemoteExchange:
         )
         with answer:
             return {"upload": str(answer.json()["upload"])}, []
+
+    def _check_size(self, size: int) -> None:
+        """Ask before sending: an engine that refuses in the middle can hardly be heard."""
+        limit = self._connection.ask("GET", "/v1/health").get("upload_limit_bytes")
+        if isinstance(limit, int) and size > limit:
+            raise RefusedError(
+                "The image has {:,.1f} MB; this engine takes up to {:,.1f} MB.".format(
+                    size / 1e6, limit / 1e6
+                ),
+                hint="Segment a part of it, or start the engine with a larger --upload-limit.",
+                code="too-large",
+            )
 
     def array(self, file: Dict[str, Any]) -> np.ndarray:
         """Download an array of a result."""

@@ -130,7 +130,7 @@ def read_record(folder: Path) -> Optional[Dict[str, Any]]:
             return None
         try:
             record = json.loads(file.read(_MAX_RECORD_BYTES).decode("utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     kinds = {"url": str, "token": str, "pid": int, "exchange": str, "exchange_large": str}
     if not isinstance(record, dict):

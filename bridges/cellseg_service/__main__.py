@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellseg_client.errors import EngineStartError
 from cellseg_client.places import LOCK_NAME, RECORD_NAME, make_private_folder, runtime_folder
@@ -16,14 +17,31 @@ from cellseg_client.start import EXIT_RUNNING, read_record
 from cellseg_service.lock import ProcessLock
 from cellseg_service.options import ServiceOptions, parse
 
+if TYPE_CHECKING:
+    from cellseg_service.worker import MakeSegmenter
+
 EXIT_USE = 2
 _LOSER_WAITS_S = 60.0
 _POLL_S = 0.05
 
 
-def main(arguments: Sequence[str] | None = None, program: str = "") -> int:
-    """Run until told to stop; give the exit code: 0, 2 wrong use, 10 another one runs."""
-    options = parse(arguments, program)
+def main(
+    arguments: Sequence[str] | None = None, make_segmenter: MakeSegmenter | None = None
+) -> int:
+    """Run until told to stop.
+
+    Parameters
+    ----------
+    arguments
+        Of the command line.
+    make_segmenter
+        Loads a model; None for the engine's own.
+
+    Returns
+    -------
+    Exit code: 0, 2 wrong use, 10 another one runs.
+    """
+    options = parse(arguments)
     os.umask(0o077)
     try:
         folder = make_private_folder(runtime_folder())
@@ -38,14 +56,14 @@ def main(arguments: Sequence[str] | None = None, program: str = "") -> int:
     try:
         with contextlib.suppress(FileNotFoundError):
             (folder / RECORD_NAME).unlink()
-        return _run(options, folder)
+        return _run(options, folder, make_segmenter)
     finally:
         lock.release()
 
 
-def _run(options: ServiceOptions, folder: Path) -> int:
+def _run(options: ServiceOptions, folder: Path, make_segmenter: MakeSegmenter | None) -> int:
     try:
-        from cellseg_service.server import run
+        from cellseg_service.server import load_segmenter, run
     except ImportError as error:
         print(
             f"Error: the service needs a package that is not there: {error}. Install it with "
@@ -53,7 +71,7 @@ def _run(options: ServiceOptions, folder: Path) -> int:
             file=sys.stderr,
         )
         return EXIT_USE
-    return run(options, folder)
+    return run(options, folder, make_segmenter or load_segmenter)
 
 
 def _take(lock: ProcessLock, folder: Path, options: ServiceOptions) -> bool:

@@ -14,6 +14,7 @@ import stat
 import sys
 import tempfile
 import time
+import tokenize
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ _HEADER_FAULTS = (
     RecursionError,
     OverflowError,
     EOFError,
+    tokenize.TokenError,
 )
 
 
@@ -359,7 +361,7 @@ def _read_header(file: BinaryIO) -> ArrayHeader:
             f"The array has dtype {str(dtype)[:100]}; integers, booleans and floats of up to 64 "
             "bits can be segmented, Python objects are never read."
         )
-    if len(shape) > MAX_DIMENSIONS or any(n < 0 for n in shape):
+    if len(shape) > MAX_DIMENSIONS or any(n < 1 for n in shape):
         raise ArrayError(f"The array has the shape {str(shape)[:200]}, which no image has.")
     header = ArrayHeader(shape, dtype, is_fortran, file.tell())
     expected = header.offset + header.nbytes

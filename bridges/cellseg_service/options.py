@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+COMMAND = "cellseg serve"
+"""What the command line puts in the place of the program's name."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - private folders are made in it
 
@@ -35,11 +37,11 @@ class ServiceOptions:
         return self.host in LOOPBACK and not self.allowed_hosts
 
 
-def parse(arguments: Sequence[str] | None = None, program: str = "") -> ServiceOptions:
+def parse(arguments: Sequence[str] | None = None) -> ServiceOptions:
     """Read the command line; wrong use ends the program with exit code 2."""
     default = ServiceOptions()
     parser = argparse.ArgumentParser(
-        prog=program or "python -m cellseg_service",
+        prog=COMMAND if sys.argv[0] == COMMAND else "python -m cellseg_service",
         description="Run the engine as a service for Fiji, CellProfiler and others: one for this "
         "user on this machine. Hosts start it by themselves; start it by hand to serve other "
         "machines.",

@@ -47,9 +47,7 @@ def load_segmenter(settings: Settings) -> SegmenterLike:
     return Segmenter(settings)
 
 
-def run(
-    options: ServiceOptions, folder: Path, make_segmenter: MakeSegmenter = load_segmenter
-) -> int:
+def run(options: ServiceOptions, folder: Path, make_segmenter: MakeSegmenter) -> int:
     """Serve until the end and give the exit code; the caller holds the engine's lock.
 
     Parameters
@@ -59,7 +57,7 @@ def run(
     folder
         The runtime folder.
     make_segmenter
-        Loads a model; the benchmarks give one that costs nothing.
+        Loads a model, `load_segmenter` or one that costs nothing.
     """
     _start_log(folder, options.background)
     try:

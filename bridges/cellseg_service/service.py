@@ -90,10 +90,10 @@ class Service:
     def health(self, nonce: str, authorized: bool) -> dict[str, Any]:
         """Give the proof that the token is known here; with the token also how it goes."""
         self.touch()
+        self.exchange.make_sure()
         proof = hmac.new(self._token.encode(), nonce.encode(), hashlib.sha256).hexdigest()
         answer: dict[str, Any] = {"proof": proof, "pid": os.getpid(), "wire": WIRE}
         if authorized:
-            self.exchange.make_sure()
             answer |= {
                 "version": __version__,
                 "state": "ready" if self.scheduler.is_ready else "starting",
@@ -144,6 +144,8 @@ class Service:
                     **_about(job),
                     "stage": job.progress.get("stage", ""),
                     "fraction": job.progress.get("fraction"),
+                    "plane": job.progress.get("plane", 0),
+                    "planes": job.progress.get("planes", 1),
                     "seconds": round(now - job.started_at, 2),
                 }
                 for job in running
