@@ -127,7 +127,9 @@ class Worker:
         clock["read"] = time.perf_counter()
         result, warnings = self._run(segmenter, job, pixels)
         clock["segment"] = time.perf_counter()
+        _stop_if_cancelled(job)
         answer = self._write(job, result, written)
+        _stop_if_cancelled(job)
         clock["write"] = time.perf_counter()
         self._last = job, pixels, result
         times = list(clock.items())
@@ -229,6 +231,12 @@ class Worker:
             file = keep(self._exchange.save_bytes(table, ".csv"))
             answer["table"] = {"columns": columns, "rows": result.n_objects, "csv": file}
         return answer
+
+
+def _stop_if_cancelled(job: Job) -> None:
+    """Leave no files for a client that has gone since the last tile."""
+    if job.is_cancelled():
+        raise CancelledError("The segmentation was cancelled.")
 
 
 def _compact(labels: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -67,7 +68,7 @@ def tiny_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def run_in_thread(engine: cellseg_client.Engine, image: np.ndarray, **options: object) -> Caller:
+def run_in_thread(engine: cellseg_client.Engine, image: np.ndarray, **options: Any) -> Caller:
     caller = Caller(engine, image, options)
     caller.start()
     return caller
@@ -77,7 +78,7 @@ class Caller(threading.Thread):
     """A caller that waits for its result; the error or the result is kept."""
 
     def __init__(
-        self, engine: cellseg_client.Engine, image: np.ndarray, options: dict[str, object]
+        self, engine: cellseg_client.Engine, image: np.ndarray, options: dict[str, Any]
     ) -> None:
         super().__init__(daemon=True)
         self._call = (engine, image, options)
@@ -90,7 +91,7 @@ class Caller(threading.Thread):
     def run(self) -> None:
         engine, image, options = self._call
         try:
-            self.result = engine.segment(image, "YX", progress=self._see, **options)  # type: ignore[arg-type]
+            self.result = engine.segment(image, "YX", progress=self._see, **options)
         except EngineError as error:
             self.error = error
 
@@ -105,7 +106,7 @@ class Caller(threading.Thread):
         assert not self.is_alive()
 
 
-# --- the engine dies, hangs or is ended -------------------------------------------------------------
+# --- the engine dies, hangs or is ended ----------------------------------------------------------
 
 
 def test_an_engine_killed_in_the_middle_is_one_clear_error_and_the_next_call_starts_a_new_one(
@@ -158,7 +159,7 @@ def test_a_hung_engine_is_a_time_out_that_names_the_process(there: Place) -> Non
 def test_an_engine_that_hangs_in_a_job_is_left_at_the_time_limit(shared_there: Place) -> None:
     engine = shared_there.engine()
     settings = {"model": "deaf", "iterations": 200}
-    with pytest.raises(EngineTimeoutError, match="no result after 1.2 s; the job is stopped"):
+    with pytest.raises(EngineTimeoutError, match=r"no result after 1\.2 s; the job is stopped"):
         engine.segment(disks(), "YX", settings, timeout_s=1.2)
     assert engine.status()["running"]  # left while it was still deaf
     assert engine.segment(disks(), "YX").n_objects == 1
@@ -229,7 +230,7 @@ def test_a_second_service_says_that_one_runs(shared_there: Place) -> None:
     assert shared_there.find() is not None
 
 
-# --- the caller goes or wants no more ---------------------------------------------------------------
+# --- the caller goes or wants no more ------------------------------------------------------------
 
 
 def test_a_client_that_vanishes_stops_its_job_within_a_tile(shared_there: Place) -> None:
@@ -282,7 +283,7 @@ def test_cancel_by_the_caller_and_by_another_thread(shared_there: Place) -> None
     assert shared_there.exchanged() == []
 
 
-# --- the queue -----------------------------------------------------------------------------------------
+# --- the queue -----------------------------------------------------------------------------------
 
 
 def test_fifty_wait_in_the_promised_order_and_hold_no_pixels(there: Place) -> None:
@@ -334,7 +335,7 @@ def test_a_full_queue_says_so(there: Place) -> None:
     assert there.exchanged() == []
 
 
-# --- space ---------------------------------------------------------------------------------------------
+# --- space ---------------------------------------------------------------------------------------
 
 
 def test_a_full_exchange_folder_is_a_sentence_with_the_numbers(there: Place) -> None:
@@ -421,7 +422,7 @@ def test_a_job_that_cannot_fit_is_refused_with_the_numbers(shared_there: Place) 
     assert not path.exists()
 
 
-# --- who may ask, and for what ---------------------------------------------------------------------------
+# --- who may ask, and for what -------------------------------------------------------------------
 
 
 def test_a_wrong_token_is_401_and_nothing_runs(shared_there: Place) -> None:
@@ -473,7 +474,7 @@ def test_a_body_of_ten_gigabytes_is_413_before_it_is_read(shared_there: Place, p
 def test_an_upload_that_is_too_large_is_refused_before_it_is_sent(there: Place) -> None:
     there.start("--upload-limit", "0.001", fake=True)
     remote = cellseg_client.connect(there.engine().url, there.engine().token)
-    with pytest.raises(RefusedError, match="8.0 MB") as caught:
+    with pytest.raises(RefusedError, match=r"8\.0 MB") as caught:
         remote.segment(np.zeros((1000, 1000)), "YX")
     assert caught.value.code == "too-large"
     assert remote.segment(np.eye(100), "YX").n_objects == 1
@@ -557,7 +558,8 @@ def test_a_second_user_can_neither_read_nor_call(tmp_path: Path) -> None:
         folder = there.engine().exchange_folders[0]
         planted = there.fast / "cellseg-0-planted"
         script = (
-            f"cat {there.runtime}/engine.json; ls {folder}; cat /proc/{there.record()['pid']}/environ;"
+            f"cat {there.runtime}/engine.json; ls {folder};"
+            f"cat /proc/{there.record()['pid']}/environ;"
             f"mkdir {planted}; touch {planted}/.lock; id -u"
         )
         done = subprocess.run(
@@ -581,7 +583,7 @@ def test_a_second_user_can_neither_read_nor_call(tmp_path: Path) -> None:
         assert there.engine().segment(disks(), "YX").n_objects == 1
 
 
-# --- our own defects ---------------------------------------------------------------------------------------
+# --- our own defects -----------------------------------------------------------------------------
 
 
 def test_a_defect_is_failed_with_a_sentence_and_a_traceback_in_the_log(shared_there: Place) -> None:

@@ -61,7 +61,9 @@ def check(there: Place, body: bytes) -> int:
     status, answer = ask(there.find(), "POST", "/v1/segment", body)
     assert status in (200, 400, 413), (status, body[:300], answer)
     assert answer["status"] in ("ok", "refused"), (body[:300], answer)
-    if answer["status"] == "refused":
+    if answer["status"] == "ok":
+        Path(answer["labels"]["path"]).unlink()
+    else:
         assert answer["error"]["message"]
         assert len(answer["error"]["message"]) <= 1000
     return status

@@ -39,12 +39,13 @@ image = np.load(sys.argv[1])
 engine = cellseg_client.ensure(timeout_s=30)
 result = engine.segment(image, "YX", json.loads(sys.argv[3]), outputs=["labels", "rois", "table"])
 np.save(sys.argv[2], result.labels)
-remote = cellseg_client.connect(engine.url, engine.token).segment(image, "YX", json.loads(sys.argv[3]))
+remote = cellseg_client.connect(engine.url, engine.token)
+remote = remote.segment(image, "YX", json.loads(sys.argv[3]))
 print(json.dumps({
     "python": list(sys.version_info[:2]),
     "same": bool(np.array_equal(remote.labels, result.labels)),
     "rows": len(result.table["label"]),
-    "engine_imported": [n for n in sys.modules if n.startswith(("cellseg_engine", "cellseg_service"))],
+    "engine_imported": [n for n in sys.modules if n.startswith(("cellseg_e", "cellseg_s"))],
     "threads": [t.name for t in threading.enumerate() if not t.daemon],
 }))
 """
