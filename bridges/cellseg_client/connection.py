@@ -8,7 +8,7 @@ import http.client
 import json
 import os
 import socket
-from typing import Any, Dict, Iterable, Optional, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Union
 from urllib.parse import urlsplit
 
 from cellseg_client.errors import (
@@ -27,6 +27,7 @@ SILENCE_TIMEOUT_S = 30.0
 """The engine says that it is alive twice a second; this long without a word it hangs."""
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_CHUNK_BYTES = 65536
 
 Body = Union[bytes, Iterable[bytes], None]
 
@@ -233,13 +234,21 @@ class Exchange:
 
     def readinto(self, view: memoryview) -> int:
         """Read some bytes into a buffer and give how many."""
-        count: int = self._guard(lambda: self.response.readinto(view))
+        count: int = self._guard(self.response.readinto, view)
         return count
 
     def read(self, limit: int = _MAX_ANSWER_BYTES) -> bytes:
-        """Give up to ``limit`` bytes of what is left."""
-        data: bytes = self._guard(lambda: self.response.read(limit))
-        return data
+        """Give what is left, at most ``limit`` bytes."""
+        parts: List[bytes] = []
+        left = limit
+        while left > 0:
+            # In pieces: some Pythons first make a buffer of all that is asked for.
+            part = self._guard(self.response.read, min(left, _CHUNK_BYTES))
+            if not part:
+                break
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
 
     def json(self) -> Dict[str, Any]:
         """Give the whole answer as JSON."""
@@ -268,9 +277,9 @@ class Exchange:
             }
         return make_error("failed" if status == 500 else "refused", error, status)
 
-    def _guard(self, read: Any) -> Any:
+    def _guard(self, read: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return read()
+            return read(*arguments)
         except socket.timeout as error:
             raise self._owner._timeout(self._timeout_s) from error
         except (OSError, http.client.HTTPException, ValueError) as error:

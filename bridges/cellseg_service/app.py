@@ -103,7 +103,7 @@ class _Routes:
         return _json(self._service.status())
 
     async def thumbnail(self, request: Request) -> Response:
-        picture = self._service.thumbnail(request.path_params["job"])
+        picture = await run_in_threadpool(self._service.thumbnail, request.path_params["job"])
         if not picture:
             raise HTTPException(404, "There is no thumbnail of that job.")
         return Response(picture, media_type="image/png", headers={"Cache-Control": "no-store"})

@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+import numpy as np
 
 from cellseg_engine.errors import CellSegError
 from cellseg_engine.settings import Settings
@@ -80,6 +82,8 @@ class Job:
         Of the input, removed at the end.
     remote
         Its results are fetched by download.
+    preview
+        A few pixels of the image and of its labels, for a thumbnail; None if there are none.
     on_end
         Called with the job when it is over, in the thread that ended it.
     """
@@ -97,7 +101,7 @@ class Job:
     sequence: int = 0
     progress: Event = field(default_factory=dict)
     result: Event | None = None
-    thumbnail: bytes = b""
+    preview: tuple[np.ndarray, np.ndarray] | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _reason: str = "The segmentation was cancelled."
     _told_at: float = 0.0
@@ -153,16 +157,8 @@ def failure(status: str, error: CellSegError | dict[str, str]) -> Event:
     return {"status": status, "error": about, "warnings": []}
 
 
-class Runner(Protocol):
-    """What runs the jobs of one device."""
-
-    def __call__(self, job: Job) -> Event:
-        """Run a job and give its result event."""
-        ...
-
-    def tidy(self) -> None:
-        """Do what can wait until the result is on its way."""
-        ...
+Runner = Callable[[Job], Event]
+"""What runs the jobs of one device: gives the result event of each."""
 
 
 class Scheduler:
@@ -325,7 +321,6 @@ class Scheduler:
             self._end(job, result)
             with self._changed:
                 del self._running[device]
-            run.tidy()
 
     def _end(self, job: Job, result: Event) -> None:
         seconds = dict(result.get("seconds") or {})

@@ -79,10 +79,16 @@ def check_memory(needed: int, available: int) -> None:
     """
     if needed > available:
         raise MemoryNeededError(
-            f"The image does not fit into the memory: it needs at least {needed / 1e9:,.2f} GB and "
-            f"{max(0, available) / 1e9:,.2f} GB are free.",
+            f"The image does not fit into the memory: it needs at least {amount(needed)} and "
+            f"{amount(available)} are free.",
             hint="Segment a part of it at a time, ask for fewer outputs, or end other programs.",
         )
+
+
+def amount(size_bytes: int) -> str:
+    """Give a size for people."""
+    size_bytes = max(0, size_bytes)
+    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:,.2f} MB"
 
 
 def output_bytes(header: ArrayHeader, axes: str | None, outputs: Collection[str]) -> int:

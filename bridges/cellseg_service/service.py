@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from imagecodecs import png_encode
+
 from cellseg_engine._version import __version__
 from cellseg_engine.errors import ModelNotFoundError, SettingsError
+from cellseg_engine.io.overlays import render_overlay
 from cellseg_service import memory
 from cellseg_service.errors import FileNameError
 from cellseg_service.exchange import Exchange, read_header, remove
@@ -157,7 +160,8 @@ class Service:
     def thumbnail(self, job_id: str) -> bytes:
         """Give the thumbnail of one of the last jobs as PNG; nothing if there is none."""
         recent = self.scheduler.snapshot()[2]
-        return next((job.thumbnail for job in recent if job.id == job_id), b"")
+        preview = next((job.preview for job in recent if job.id == job_id), None)
+        return b"" if preview is None else bytes(png_encode(render_overlay(*preview), level=1))
 
     # -- files of remote clients -------------------------------------------------------
 
@@ -274,7 +278,7 @@ def _outcome(job: Job) -> dict[str, Any]:
         "sequence": job.sequence,
         "warnings": result.get("warnings", []),
         "error": result.get("error"),
-        "thumbnail": f"/v1/thumbnails/{job.id}.png" if job.thumbnail else None,
+        "thumbnail": f"/v1/thumbnails/{job.id}.png" if job.preview else None,
     }
 
 

@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import imagecodecs
 import numpy as np
 
 from cellseg_engine.batch.outputs import middle_plane, object_columns, object_rows
 from cellseg_engine.errors import CancelledError, CellSegError
 from cellseg_engine.io.images import ImageData
-from cellseg_engine.io.overlays import render_overlay
 from cellseg_engine.io.rois import encode_rois
 from cellseg_engine.io.tables import write_table
 from cellseg_engine.pipeline.progress import Progress, ProgressCallback
@@ -88,7 +86,6 @@ class Worker:
         self._describe_file = describe_file
         self._on_model_loaded = on_model_loaded
         self._models: OrderedDict[tuple[object, ...], SegmenterLike] = OrderedDict()
-        self._last: tuple[Job, np.ndarray, Segmentation] | None = None
 
     def __call__(self, job: Job) -> Event:
         """Run a job and give its result event."""
@@ -108,12 +105,6 @@ class Worker:
         _remove_all(written)
         return result
 
-    def tidy(self) -> None:
-        """Draw the thumbnail of the last job, when its client has its result already."""
-        last, self._last = self._last, None
-        if last is not None:
-            last[0].thumbnail = _thumbnail(*last)
-
     def _segment(self, job: Job, written: list[Path]) -> Event:
         request = job.request
         clock = {"start": time.perf_counter()}
@@ -131,7 +122,7 @@ class Worker:
         answer = self._write(job, result, written)
         _stop_if_cancelled(job)
         clock["write"] = time.perf_counter()
-        self._last = job, pixels, result
+        job.preview = _preview(job, pixels, result)
         times = list(clock.items())
         seconds = {
             name: round(now - before, 6) for (_, before), (name, now) in itertools.pairwise(times)
@@ -216,7 +207,7 @@ class Worker:
             return self._describe_file(path, job.remote)
 
         if "labels" in outputs:
-            answer["labels"] = keep(self._exchange.save_array(_compact(result.labels)))
+            answer["labels"] = keep(self._exchange.save_array(_compact(result)))
         if "probability" in outputs:
             answer["probability"] = keep(self._exchange.save_array(result.probability))
         if "flows" in outputs:
@@ -239,10 +230,10 @@ def _stop_if_cancelled(job: Job) -> None:
         raise CancelledError("The segmentation was cancelled.")
 
 
-def _compact(labels: np.ndarray) -> np.ndarray:
-    """Give uint16 where the ids allow it, else int32."""
-    fits = int(labels.max(initial=0)) <= MAX_UINT16
-    return labels.astype(np.uint16 if fits else np.int32, copy=False)
+def _compact(result: Segmentation) -> np.ndarray:
+    """Give the labels as uint16 where the ids allow it, else int32."""
+    largest = int(result.objects["label"].max(initial=0))  # quicker than over the pixels
+    return result.labels.astype(np.uint16 if largest <= MAX_UINT16 else np.int32, copy=False)
 
 
 def _encode_table(result: Segmentation, sizes: dict[str, float], columns: list[str]) -> bytes:
@@ -252,19 +243,19 @@ def _encode_table(result: Segmentation, sizes: dict[str, float], columns: list[s
         return path.read_bytes()
 
 
-def _thumbnail(job: Job, pixels: np.ndarray, result: Segmentation) -> bytes:
-    """Give a small overlay as PNG; every n-th pixel, since it is made for each image."""
+def _preview(
+    job: Job, pixels: np.ndarray, result: Segmentation
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Give every n-th pixel of the middle plane and of its labels, for a thumbnail."""
+    axes = (job.request.axes or "YX").upper()
+    image = ImageData(pixels, axes, tuple(job.request.channel_names), {}, Path())
     try:
-        image = ImageData(
-            pixels, (job.request.axes or "YX").upper(), tuple(job.request.channel_names), {}, Path()
-        )
         plane, labels = middle_plane(image, result)
-        step = max(1, -(-max(labels.shape) // THUMBNAIL_PX))
-        small = render_overlay(plane[::step, ::step], labels[::step, ::step])
-        return bytes(imagecodecs.png_encode(small, level=1))
-    except (ValueError, IndexError, ZeroDivisionError):
+    except (ValueError, IndexError):
         log.exception("no thumbnail of job %s", job.id)
-        return b""
+        return None
+    step = max(1, -(-max(labels.shape) // THUMBNAIL_PX))
+    return plane[::step, ::step].copy(), labels[::step, ::step].copy()
 
 
 def _stamps(model: str) -> tuple[object, ...]:
@@ -306,7 +297,7 @@ def _empty_cuda_cache() -> None:
 def _no_memory(device: str) -> MemoryNeededError:
     return MemoryNeededError(
         f"The memory ran out while the image was segmented on {device}; "
-        f"{memory.available_bytes() / 1e9:,.2f} GB are free now.",
+        f"{memory.amount(memory.available_bytes())} are free now.",
         hint="Segment a part of it at a time, ask for fewer outputs, or end other programs.",
     )
 
