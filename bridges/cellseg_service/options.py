@@ -37,8 +37,8 @@ class ServiceOptions:
         return self.host in LOOPBACK and not self.allowed_hosts
 
 
-def parse(arguments: Sequence[str] | None = None) -> ServiceOptions:
-    """Read the command line; wrong use ends the program with exit code 2."""
+def make_parser() -> argparse.ArgumentParser:
+    """Give what reads and explains the options."""
     default = ServiceOptions()
     parser = argparse.ArgumentParser(
         prog=COMMAND if sys.argv[0] == COMMAND else "python -m cellseg_service",
@@ -95,7 +95,12 @@ def parse(arguments: Sequence[str] | None = None) -> ServiceOptions:
         help="where the others are exchanged (the system's temporary folder)",
     )
     add("--background", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> ServiceOptions:
+    """Read the command line; wrong use ends the program with exit code 2."""
+    given = make_parser().parse_args(arguments)
     return ServiceOptions(
         host=given.host,
         port=given.port,

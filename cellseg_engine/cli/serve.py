@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import runpy
 import sys
@@ -13,12 +14,23 @@ from cellseg_engine.errors import MissingDependencyError
 NEEDED = ("cellseg_service", "starlette", "uvicorn", "psutil")
 
 
+class ServiceCommand(click.Command):
+    """A command whose options are the service's own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        if importlib.util.find_spec("cellseg_service") is not None:
+            parser = importlib.import_module("cellseg_service.options").make_parser()
+            formatter.write(parser.format_help().partition("show this help message and exit\n")[2])
+
+
 @click.command(
     name="serve",
+    cls=ServiceCommand,
+    options_metavar="[OPTIONS]",
     context_settings={"ignore_unknown_options": True, "max_content_width": 100},
-    add_help_option=False,
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="")
 def command(arguments: tuple[str, ...]) -> None:
     """Run the engine as a service for Fiji, CellProfiler and other machines.
 

@@ -95,7 +95,7 @@ def test_ten_processes_that_start_together_make_one_engine_twenty_times(
         assert pid not in pids
         pids.add(pid)
         assert there.log.count("listening at") == race + 1
-        os.kill(pid, signal.SIGKILL if race % 2 else signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM if race % 2 else signal.SIGKILL)  # the last one tidies up
         wait_until(lambda pid=pid: not _exists(pid), "the end of the engine")  # type: ignore[misc]
 
 
