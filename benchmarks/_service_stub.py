@@ -28,10 +28,10 @@ class Stub:
         axes: str | None = None,
         *,
         settings: Settings | None = None,
-        channel_names: Sequence[str] = (),  # noqa: ARG002 - the names of a segmenter's
-        keep_fields: bool = True,  # noqa: ARG002
-        progress: ProgressCallback | None = None,  # noqa: ARG002
-        is_cancelled: Callable[[], bool] | None = None,  # noqa: ARG002
+        channel_names: Sequence[str] = (),
+        keep_fields: bool = True,
+        progress: ProgressCallback | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
     ) -> Segmentation:
         shape = image.shape
         if shape not in self._labels:

@@ -75,8 +75,8 @@ def compare_methods(
         "to 52 px. Ours with the default settings; the peer with `SizeModel.eval` and then "
         "`CellposeModel.eval` at that diameter, otherwise defaults; the classical method is "
         "Otsu's threshold and a watershed of the distance transform (scikit-image), its parameters "
-        "fixed beforehand. Below the bounds: the images on which ours and the peer's counts differ; "
-        "docs/parity.md names the peer's defect (its size filter) that is the usual reason.",
+        "fixed beforehand. The images on which the peer's counts differ from ours are listed; "
+        "docs/parity.md describes the peer's size filter, one reason for it.",
         COLUMNS,
     )
     results = {

@@ -245,15 +245,15 @@ def check_threads_and_batches(work: Work) -> Section:
             for name in results
             if name.startswith("flows")
         )
-        section.rows.append(("labels", f"{threads} threads", f"{pixels} pixels"))
-        section.rows.append(("network's flows", f"{threads} threads", error))
+        section.rows.append(("labels", f"threads: {threads}", f"{pixels} pixels"))
+        section.rows.append(("network's flows", f"threads: {threads}", error))
         different += pixels
     section.bounds.append(Bound("pixels that differ between numbers of threads", different, "=", 0))
     model = Segmenter(_settings()).model
     image = _textured_image()
     fields = {size: _stacked(model.predict(image, batch_size=size)) for size in (1, 3, 8)}
     errors = [relative_rms(fields[size], fields[1]) for size in fields]
-    section.rows += [("fields", f"batch {s}", e) for s, e in zip(fields, errors, strict=True)]
+    section.rows += [("fields", f"batch: {s}", e) for s, e in zip(fields, errors, strict=True)]
     section.bounds.append(Bound("largest error over batch sizes", max(errors), "<", 1e-5))
     return section
 
@@ -351,6 +351,8 @@ def main() -> int:
     parser.add_argument("--write-docs", action="store_true", help="Write docs/parity.md.")
     parser.add_argument("--write-golden", action="store_true", help="Write the tests' cv2 outputs.")
     options = parser.parse_args()
+    if options.write_docs and set(options.only) != set(CHECKS):
+        parser.error("--write-docs needs all checks: leave out --only")
     peer = Peer(find_peer_python(options.peer_python), options.threads, not options.no_cache)
     with tempfile.TemporaryDirectory(prefix="cellseg-parity-") as folder:
         work = Work(peer, Path(folder), options.data)

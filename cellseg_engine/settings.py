@@ -45,7 +45,9 @@ def _setting(
 class Settings(BaseModel):
     """How one image is segmented. Immutable; build it with `make_settings` for readable errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True
+    )
 
     # -- what to look at ---------------------------------------------------------------
     model: str = _setting(
@@ -61,8 +63,8 @@ class Settings(BaseModel):
         label="Channel",
         group="Image",
         min_length=1,
-        help="Channel that shows the objects: its number (from 1), its name in the file, gray (mean "
-        "of an RGB image), red, green, blue, or hematoxylin (colour deconvolution of stained "
+        help="Channel that shows the objects: its number (from 1), its name in the file, gray "
+        "(mean of an RGB image), red, green, blue, or hematoxylin (colour deconvolution of stained "
         "tissue). auto takes the only channel, or gray of an RGB image, and asks otherwise.",
     )
     nuclear_channel: str = _setting(
@@ -211,14 +213,15 @@ class Settings(BaseModel):
         help="Share of a tile that overlaps its neighbours.",
     )
     batch_size: int = _setting(
-        8,
+        0,
         label="Batch size",
         group="Running",
         unit="tiles",
         step=1,
-        ge=1,
+        ge=0,
         le=1024,
-        help="Tiles that the network sees at once; changes memory and speed, never the result.",
+        help="Tiles that the network sees at once; changes memory and speed, never the result. 0 "
+        "takes 1 on a CPU, where that is fastest, and 8 on a GPU.",
     )
     device: str = _setting(
         "auto",

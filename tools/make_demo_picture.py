@@ -20,7 +20,8 @@ def main(folder: Path, target: Path) -> None:
     for path in sorted(folder.glob("*_overlay.png")):
         picture = imagecodecs.imread(path)
         width = round(picture.shape[1] * HEIGHT_PX / picture.shape[0])
-        scaled = resize(picture, (HEIGHT_PX, width), order=1, anti_aliasing=True)
+        shape = (HEIGHT_PX, width)
+        scaled = resize(picture, shape, order=1, anti_aliasing=True)  # type: ignore[no-untyped-call]
         pictures.append((scaled * 255).round().astype(np.uint8))
     target.parent.mkdir(parents=True, exist_ok=True)
     imagecodecs.imwrite(target, np.concatenate(pictures, axis=1))

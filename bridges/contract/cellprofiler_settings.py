@@ -244,12 +244,15 @@ SETTINGS = [
         "name": "batch_size",
         "kind": "integer",
         "label": "Batch size",
-        "help": "Tiles that the network sees at once; changes memory and speed, never the result.",
+        "help": (
+            "Tiles that the network sees at once; changes memory and speed, never the result. 0 "
+            "takes 1 on a CPU, where that is fastest, and 8 on a GPU."
+        ),
         "group": "Running",
         "unit": "tiles",
-        "default": 8,
+        "default": 0,
         "choices": (),
-        "minimum": 1,
+        "minimum": 0,
         "maximum": 1024,
         "exclusive_minimum": None,
         "exclusive_maximum": None,

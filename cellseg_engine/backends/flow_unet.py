@@ -68,8 +68,8 @@ class FlowUNet:
         *,
         overlap: float = 0.1,
         augmentation: Augmentation = "none",
-        batch_size: int = 8,
-        on_batch: Callable[[int, int], None] = lambda done, total: None,
+        batch_size: int = 0,
+        on_batch: Callable[[int, int], None] = lambda *_: None,
     ) -> Fields:
         """Give the fields of an image.
 
@@ -80,7 +80,7 @@ class FlowUNet:
         overlap, augmentation
             See `cellseg_engine.core.tiling.plan_tiles`.
         batch_size
-            Tiles per call of the network.
+            Tiles per call of the network; 0 takes what is fastest on the device.
         on_batch
             Called with (tiles done, tiles in all) before each batch and at the end; an
             exception raised there stops the work.
@@ -89,6 +89,7 @@ class FlowUNet:
             (image.shape[1], image.shape[2]), overlap=overlap, augmentation=augmentation
         )
         padded = pad_image(image, plan)
+        batch_size = batch_size or self._runtimes[0].best_batch
         blender = TileBlender(plan, N_OUTPUTS)
         style_sum = np.zeros(0)
         for start in range(0, len(plan.tiles), batch_size):

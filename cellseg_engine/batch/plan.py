@@ -126,8 +126,10 @@ def _plan_plate(found: Sequence[_Found], pattern: str) -> Plan:
     warnings: tuple[str, ...] = ()
     if unmatched:
         warnings = (
-            f"{len(unmatched)} of {len(found)} files do not fit the pattern {pattern} and are left "
-            f"out, for example {unmatched[0].name}.",
+            (
+                f"{len(unmatched)} of {len(found)} files do not fit the pattern {pattern} and are "
+                f"left out, for example {unmatched[0].name}."
+            ),
         )
     jobs = (Job(name, tuple(image.paths), image) for name, image in zip(names, images, strict=True))
     return Plan(tuple(jobs), warnings)
@@ -150,7 +152,8 @@ def _find_one(given: str, out: Path) -> list[_Found]:
     if path.exists():
         return [_Found(path, path.parent)]
     if glob.has_magic(given):
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        names = sorted(glob.glob(str(path), recursive=True))
+        matches = [Path(name) for name in names]
         found = [_Found(p, p.parent) for p in matches if p.is_file() and _is_image(p)]
         if found:
             return found

@@ -17,8 +17,8 @@ from cellseg_engine.batch.record import check_same_run, read_record
 from cellseg_engine.errors import CellSegError, WriteError
 from cellseg_engine.io.images import ImageData, read_image
 from cellseg_engine.io.plates import read_plate_image
-from cellseg_engine.io.tables import write_table
 from cellseg_engine.io.staging import remove_stale, staged
+from cellseg_engine.io.tables import write_table
 from cellseg_engine.pipeline.progress import ProgressCallback
 from cellseg_engine.pipeline.segmenter import Segmenter
 from cellseg_engine.settings import Settings
@@ -97,7 +97,7 @@ class JobResult:
         }
 
 
-class Stopped(Exception):
+class RunStoppedError(Exception):
     """The run cannot go on: the disk is full or read-only."""
 
     def __init__(self, result: JobResult) -> None:
@@ -123,7 +123,7 @@ def run_jobs(
 
     Raises
     ------
-    Stopped
+    RunStoppedError
         Results can no longer be written; the images before are complete.
     """
     for folder in {output_path(options.out, job, "run").parent for job in jobs}:
@@ -135,7 +135,7 @@ def run_jobs(
         except WriteError as error:
             result = JobResult(job, "failed", error=str(error))
             if _is_hopeless(error):
-                raise Stopped(result) from error
+                raise RunStoppedError(result) from error
         except CellSegError as error:
             result = JobResult(job, "failed", error=str(error))
         except MemoryError:

@@ -9,14 +9,19 @@ from typing import Any
 import click
 
 from cellseg_engine._version import __version__
+from cellseg_engine.cli.options import GivenPath
 from cellseg_engine.errors import ReadError
 
 CITATIONS = (
-    "Stringer C, Wang T, Michaelos M, Pachitariu M (2021) Cellpose: a generalist algorithm for "
-    "cellular segmentation. Nature Methods 18:100-106. doi:10.1038/s41592-020-01018-x",
-    "Caicedo JC et al. (2019) Nucleus segmentation across imaging experiments: the 2018 Data "
-    "Science Bowl. Nature Methods 16:1247-1253. doi:10.1038/s41592-019-0612-7 (training data of "
-    "nuclei-provisional)",
+    (
+        "Stringer C, Wang T, Michaelos M, Pachitariu M (2021) Cellpose: a generalist algorithm for "
+        "cellular segmentation. Nature Methods 18:100-106. doi:10.1038/s41592-020-01018-x"
+    ),
+    (
+        "Caicedo JC et al. (2019) Nucleus segmentation across imaging experiments: the 2018 Data "
+        "Science Bowl. Nature Methods 16:1247-1253. doi:10.1038/s41592-019-0612-7 (training data "
+        "of nuclei-provisional)"
+    ),
 )
 
 
@@ -24,14 +29,15 @@ CITATIONS = (
 @click.option(
     "--run",
     "run_file",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="A run.json: the methods paragraph then states what was really used.",
 )
 def command(run_file: Path | None) -> None:
     """Version, how to cite, and a methods paragraph for a paper."""
+    run = _read_run(run_file) if run_file else None
     click.echo(f"CellSeg Bridges, cellseg-engine {__version__} (BSD-3-Clause)\n")
     click.echo("Methods paragraph:\n")
-    click.echo(methods_paragraph(_read_run(run_file) if run_file else None) + "\n")
+    click.echo(methods_paragraph(run) + "\n")
     click.echo("Please cite:\n")
     for citation in CITATIONS:
         click.echo(f"- {citation}")
@@ -44,36 +50,56 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
     if run is None:
         return (
             "Objects were segmented with cellseg-engine "
-            f"{__version__} (CellSeg Bridges), which implements the flow-field approach of Stringer "
-            "et al. (2021), using the model [MODEL, weights SHA-256] with a diameter of [DIAMETER] "
-            "px, a probability threshold of [0.5] and a flow-error threshold of [0.4]."
+            f"{__version__} (CellSeg Bridges), which implements the flow-field approach of "
+            "Stringer et al. (2021), using the model [MODEL, weights SHA-256] with a diameter of "
+            "[DIAMETER] px, a probability threshold of [0.5] and a flow-error threshold of [0.4]."
         )
     settings, model = run["settings"], run["model"]
-    how = {"given": "set to", "estimate": "estimated for each image; here"}.get(
-        run["diameter_source"], "taken from the model's training images:"
-    )
+    how = {
+        "given": "set to",
+        "estimate": "estimated for each image; here",
+        "folder estimate": "estimated once for all images as",
+    }.get(run["diameter_source"], "taken from the model's training images:")
     augmentation = settings["test_time_augmentation"]
     extra = "" if augmentation == "none" else f" and test-time augmentation ({augmentation})"
+    nuclear = settings["nuclear_channel"]
+    channels = f"channel {settings['channel']}" + (
+        "" if nuclear == "none" else f" with nuclear channel {nuclear}"
+    )
     return (
         f"Objects were segmented with cellseg-engine {run['cellseg_engine']} (CellSeg Bridges), "
         "which implements the flow-field approach of Stringer et al. (2021), using the model "
         f"{model['name']} (version {model['version']}, weights SHA-256 "
-        f"{model['weights_sha256'][0][:12]}..., {model['licence']}). Images were normalised to the "
-        f"{settings['percentile_low']:g} and {settings['percentile_high']:g} percentiles"
-        f"{' and inverted' if run['inverted'] else ''}; the object diameter was {how} "
+        f"{model['weights_sha256'][0][:12]}..., {model['licence']}). Images ({channels}) were "
+        f"normalised to the {settings['percentile_low']:g} and {settings['percentile_high']:g} "
+        f"percentiles{' and inverted' if run['inverted'] else ''}; the object diameter was {how} "
         f"{run['diameter_px']:.1f} px. Pixels with a probability above "
         f"{settings['probability_threshold']:g} were assigned to objects by {run['iterations']} "
-        f"steps of the flow dynamics ({settings['interpolation']} interpolation){extra}. Objects "
-        f"with a flow error above {settings['flow_threshold']:g} or an area below "
-        f"{settings['min_area_px']} px were removed. The network ran in {run['precision']} on "
-        f"{run['device']}."
+        f"steps of the flow dynamics ({settings['interpolation']} interpolation){extra}. "
+        f"{_removals(settings)} The network ran in {run['precision']} on {run['device']}."
     )
+
+
+def _removals(settings: dict[str, Any]) -> str:
+    """Say which objects were removed."""
+    reasons = [f"an area below {settings['min_area_px']} px"] if settings["min_area_px"] else []
+    if settings["max_area_px"]:
+        reasons.append(f"an area above {settings['max_area_px']} px")
+    reasons.append(f"more than {settings['max_size_fraction']:.0%} of the image")
+    if settings["flow_threshold"]:
+        reasons.append(f"a flow error above {settings['flow_threshold']:g}")
+    if settings["exclude_edge_objects"]:
+        reasons.append("pixels at the border of the image")
+    several = f"{', '.join(reasons[:-1])} or " if len(reasons) > 1 else ""
+    return f"Objects with {several}{reasons[-1]} were removed."
 
 
 def _read_run(path: Path) -> dict[str, Any]:
     try:
         run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        run["settings"], run["model"]["weights_sha256"][0]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        methods_paragraph(run)
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ReadError(f"{path} is not a run.json written by cellseg segment.") from error
     return run

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cellseg_engine.cli.options import GivenPath
+
 DEMO_FOLDER = Path(__file__).parents[1] / "demo"
 
 
@@ -14,7 +16,7 @@ DEMO_FOLDER = Path(__file__).parents[1] / "demo"
     "--out",
     default="demo_output",
     show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(file_okay=False),
     help="Folder for the results.",
 )
 def command(out: Path) -> int:

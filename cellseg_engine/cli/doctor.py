@@ -91,7 +91,7 @@ def examine() -> Iterator[Finding]:
 def _guarded(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except Exception as error:  # a broken installation can fail in any way
+    except Exception as error:  # noqa: BLE001 (a broken installation can fail in any way)
         name = check.__name__.removeprefix("_check_").replace("_", " ")
         return Finding(
             name, PROBLEM, f"{type(error).__name__}: {error}", "Install cellseg-engine again."

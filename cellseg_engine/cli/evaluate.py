@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cellseg_engine.cli.options import GivenPath
 from cellseg_engine.cli.report import progress_bar
 
 
@@ -19,22 +20,24 @@ from cellseg_engine.cli.report import progress_bar
 @click.option(
     "--pred",
     required=True,
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="Label image, or folder of them (NAME_labels.tif).",
 )
 @click.option(
     "--truth",
     required=True,
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="True label image, or folder of them (NAME_masks.tif, NAME_labels.tif, NAME.tif).",
 )
 @click.option(
     "--allow-missing", is_flag=True, help="Leave out true images that have no prediction."
 )
 @click.option(
-    "--axes", default=None, help="What the dimensions are, for example ZYX, where the files do not say."
+    "--axes",
+    default=None,
+    help="What the dimensions are, for example ZYX, where the files do not say.",
 )
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row per image.")
+@click.option("--csv", "csv_path", type=GivenPath(), help="Write a row per image.")
 @click.option("--json", "as_json", is_flag=True, help="All scores as JSON.")
 def command(
     pred: Path,
@@ -54,11 +57,11 @@ def command(
     from cellseg_engine.io.staging import staged
     from cellseg_engine.io.tables import write_table
 
+    if csv_path and csv_path.suffix.lower() != ".csv":
+        raise click.UsageError(f"--csv {csv_path} must end in .csv.")
     pairing = pair_files(pred, truth, allow_missing=allow_missing)
     with progress_bar("Scoring", len(pairing.pairs)) as advance:
-        evaluation = evaluate_pairs(
-            pairing, progress=lambda done, total: advance(done), axes=axes
-        )
+        evaluation = evaluate_pairs(pairing, progress=lambda done, _: advance(done), axes=axes)
     if csv_path:
         rows = evaluation.rows()
         with staged(csv_path.parent) as stage:
@@ -78,8 +81,10 @@ def _as_text(scores: dict[str, Any]) -> str:
     """Lay out the scores in two columns: pooled, and mean per image."""
     pooled, mean = scores["pooled"], scores["mean_per_image"]
     lines = [
-        f"{scores['n_images']} images, {pooled['n_truth']} true and {pooled['n_prediction']} "
-        "predicted objects",
+        (
+            f"{scores['n_images']} images, {pooled['n_truth']} true and "
+            f"{pooled['n_prediction']} predicted objects"
+        ),
         f"{'':28}{'pooled':>10}{'mean per image':>18}",
     ]
     for name, value in pooled.items():

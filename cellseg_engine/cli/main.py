@@ -32,13 +32,21 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+    def get_command(
+        self,
+        ctx: click.Context,
+        name: str,
+    ) -> click.Command | None:
         if name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"cellseg_engine.cli.{name}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,
+        formatter: click.HelpFormatter,
+    ) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -67,8 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("Stopped.", err=True)
         sys.exit(EXIT_INTERRUPTED)
+    except UnicodeEncodeError:
+        click.echo(
+            "Error: a name cannot be shown in this terminal's encoding; set PYTHONUTF8=1.", err=True
+        )
+        sys.exit(1)
     except BrokenPipeError:
         # The reader of a pipe went away (for example `| head`); nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        click.echo(f"Error: {error.strerror or error}{where}.", err=True)
+        sys.exit(EXIT_USE)
     sys.exit(status if isinstance(status, int) else 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from cellseg_engine.cli.options import GivenPath
 from cellseg_engine.errors import CellSegError, SettingsError
 from cellseg_engine.zoo import store
 
@@ -58,7 +59,7 @@ def info_command(model: str, as_json: bool) -> None:
 
 
 @command.command(name="import")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=GivenPath())
 @click.option("--name", default="", help="Name for the model; the file's own if left out.")
 @click.option("--licence", default="", help="Licence of the weights, written into every run.json.")
 @click.option("--origin", default="", help="Where they come from, written into every run.json.")
@@ -66,12 +67,13 @@ def info_command(model: str, as_json: bool) -> None:
     "--flow-variant",
     type=click.Choice(["v3", "v2", "paper"]),
     default=None,
-    help="Flow targets the model was trained on: v3 for Cellpose 3, v2 for Cellpose 0.6 to 2. By "
-    "default told from the file.",
+    help="Flow targets the model was trained on: v3 for Cellpose 3, v2 for Cellpose 0.6 to 2. "
+    "Files of Cellpose 2 cannot be told from those of 3 and are taken for v3, as Cellpose 3 itself "
+    "does; older ones for v2.",
 )
 @click.option(
     "--size-model",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     default=None,
     help="Its official size_*.npy; found by itself when it lies beside the weights.",
 )
@@ -85,8 +87,8 @@ def import_command(
 ) -> None:
     """Copy weights into the models folder, to use them by name.
 
-    FILES are official Cellpose 1-3 weights (.pth or without ending) or CellSeg .safetensors; several
-    files are the networks of one ensemble, whose outputs are averaged.
+    FILES are official Cellpose 1-3 weights (.pth or without ending) or CellSeg .safetensors;
+    several files are the networks of one ensemble, whose outputs are averaged.
     """
     entry = store.import_model(
         files,
@@ -107,7 +109,7 @@ def import_command(
 
 @command.command(name="export")
 @click.argument("model")
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=GivenPath())
 @click.option("--force", is_flag=True, help="Replace existing files.")
 def export_command(model: str, target: Path, force: bool) -> None:
     """Write a model in the official Cellpose layout, for cellpose 2 and 3.
@@ -119,6 +121,11 @@ def export_command(model: str, target: Path, force: bool) -> None:
     from cellseg_engine.nets.size_model import write_official_size_model
     from cellseg_engine.nets.weights import export_official
 
+    if not target.name or target.suffix == ".safetensors":
+        raise click.UsageError(
+            f"TARGET {str(target)!r} must be the name of a file in the official layout, for "
+            "example my_nuclei.pth."
+        )
     files = store.read_model(model)
     stem, ending = target.stem, target.suffix
     names = (
@@ -126,7 +133,7 @@ def export_command(model: str, target: Path, force: bool) -> None:
         if len(files) == 1
         else [f"{stem}_{number}{ending}" for number in range(len(files))]
     )
-    size_name = f"{target.name}_size.npy" if ending != ".pth" else f"{stem}_size.npy"
+    size_name = f"{target.name}_size.npy"
     written = [*names, *([size_name] if files[0].size_model else [])]
     there = [name for name in written if target.with_name(name).exists()]
     if there and not force:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -11,6 +12,19 @@ from cellseg_engine.settings import Settings, make_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _TYPES = {"number": click.FLOAT, "integer": click.INT, "string": click.STRING}
+
+
+class GivenPath(click.Path):
+    """A path that is not the empty string, which would stand for the current folder."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check and convert the value."""
+        if value == "":
+            self.fail("the path is empty.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def setting_options(command: Command) -> Command:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -45,7 +46,7 @@ class Reporter(AbstractContextManager["Reporter"], ABC):
 
     def image_progress(self, job: Job) -> Callable[[Progress], None]:
         """Give the progress callback of an image."""
-        return lambda progress: None
+        return lambda _: None
 
     def __exit__(
         self,
@@ -202,7 +203,7 @@ class TerminalReporter(Reporter):
             click.echo(f"Summary: {summary}")
 
     def _line(self, text: str, *, err: bool = False) -> None:
-        if self._bar is not None:
+        if self._bar is not None and (err or sys.stdout.isatty()):
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             click.echo(text, err=err)

@@ -11,8 +11,9 @@ import click
 
 from cellseg_engine.batch.outputs import DEFAULT_OUTPUTS, OPTIONAL_OUTPUTS
 from cellseg_engine.batch.plan import Plan, make_plan
-from cellseg_engine.cli.options import collect_settings, setting_options
+from cellseg_engine.cli.options import GivenPath, collect_settings, setting_options
 from cellseg_engine.cli.report import Reporter, make_reporter
+from cellseg_engine.core.axes import check_letters
 from cellseg_engine.errors import CellSegError
 from cellseg_engine.settings import Settings
 
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     "--out",
     "out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(file_okay=False),
     help="Folder for the results; made if needed.",
 )
 @click.option(
     "--axes",
     default=None,
-    help="What the dimensions are, for example ZYX, CYX, TZCYX or YXS, instead of what the file says.",
+    help="What the dimensions are, for example ZYX, CYX, TZCYX or YXS, instead of what the file "
+    "says.",
 )
 @click.option(
     "--pattern",
@@ -87,6 +89,8 @@ def command(
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
         logging.getLogger("numba").setLevel(logging.WARNING)
     settings = collect_settings(arguments)
+    if axes is not None:
+        check_letters(axes)
     plan = make_plan(paths, out, pattern)
     return run(plan, settings, out, axes, existing, _parse_outputs(outputs), as_json)
 
@@ -159,13 +163,13 @@ def _segment_all(
     results: list[JobResult],
 ) -> str:
     """Segment the images into ``results``; give the reason if the run had to stop."""
-    from cellseg_engine.batch.run import Stopped, run_jobs
+    from cellseg_engine.batch.run import RunStoppedError, run_jobs
 
     try:
         for result in run_jobs(plan.jobs, segmenter, settings, options, reporter.image_progress):
             results.append(result)
             reporter.image(result)
-    except Stopped as stop:
+    except RunStoppedError as stop:
         results.append(stop.result)
         reporter.image(stop.result)
         return stop.result.error

@@ -39,12 +39,7 @@ def check_axes(axes: str | None, shape: tuple[int, ...]) -> str:
             f"The image has {len(shape)} dimensions {shape} and nothing says what they are.",
             hint="Give the axes, for example ZYX, CYX or TZCYX (S for red-green-blue samples).",
         )
-    name = axes.upper()
-    if set(name) - set(AXES) or len(set(name)) != len(name) or not {"Y", "X"} <= set(name):
-        raise AxesError(
-            f"The axes {axes!r} are not understood: use letters of {AXES}, each once, with Y and X.",
-            hint="For example YX, CYX, ZYX, YXS or TZCYX.",
-        )
+    name = check_letters(axes)
     if len(name) != len(shape):
         raise AxesError(
             f"The axes {name} name {len(name)} dimensions but the image has {len(shape)}: {shape}."
@@ -53,6 +48,24 @@ def check_axes(axes: str | None, shape: tuple[int, ...]) -> str:
         raise AxesError(
             f"The axes {name} have both channels (C) and colour samples (S).",
             hint="Split the file, or give the samples as channels.",
+        )
+    return name
+
+
+def check_letters(axes: str) -> str:
+    """Give the axes in upper case, checked by themselves.
+
+    Raises
+    ------
+    AxesError
+        Unknown or repeated letters, or no ``Y`` or ``X``.
+    """
+    name = axes.upper()
+    if set(name) - set(AXES) or len(set(name)) != len(name) or not {"Y", "X"} <= set(name):
+        raise AxesError(
+            f"The axes {axes!r} are not understood: use letters of {AXES}, each once, with Y and "
+            "X.",
+            hint="For example YX, CYX, ZYX, YXS or TZCYX.",
         )
     return name
 
@@ -77,10 +90,12 @@ class PlaneStack:
 
     @property
     def n_planes(self) -> int:
+        """Number of planes, over time and depth."""
         return int(self.pixels.shape[0] * self.pixels.shape[1])
 
     @property
     def label_shape(self) -> tuple[int, ...]:
+        """Shape of the labels, along `axes`."""
         sizes = dict(zip("TZCYX", self.pixels.shape, strict=True))
         return tuple(int(sizes[letter]) for letter in self.axes)
 

@@ -63,12 +63,6 @@ def keep_labels(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return np.asarray(new_ids[labels])
 
 
-def relabel(labels: np.ndarray) -> np.ndarray:
-    """Number the objects 1, 2, ... without gaps, in the order of their ids; int32."""
-    present = np.bincount(labels.ravel(), minlength=1) > 0
-    return keep_labels(labels, present)
-
-
 def areas(labels: np.ndarray) -> np.ndarray:
     """Give the pixel count of every id; int64 of shape (largest id + 1,), entry 0 set to 0."""
     counts = np.bincount(labels.ravel(), minlength=1)
@@ -124,7 +118,7 @@ def median_diameter(labels: np.ndarray) -> float:
 
 
 def centroids(labels: np.ndarray) -> np.ndarray:
-    """Give the mean (y, x) of every id in px; float64 of shape (largest id + 1, 2), NaN if absent."""
+    """Give the mean (y, x) of every id in px; float64 (largest id + 1, 2), NaN if absent."""
     flat = labels.ravel()
     counts = np.bincount(flat, minlength=1).astype(float)
     rows, columns = np.indices(labels.shape)
@@ -135,7 +129,7 @@ def centroids(labels: np.ndarray) -> np.ndarray:
 
 
 def mean_inside(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Give the mean of ``values`` in every id; float64 of shape (largest id + 1,), NaN if absent."""
+    """Give the mean of ``values`` in every id; float64 (largest id + 1,), NaN if absent."""
     flat = labels.ravel()
     counts = np.bincount(flat, minlength=1)
     sums = np.bincount(flat, values.ravel().astype(np.float64), counts.size)

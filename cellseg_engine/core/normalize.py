@@ -9,6 +9,10 @@ LARGE_PIXELS = 224**3
 """Above this size percentiles are taken from a regular sample of the pixels, as Cellpose 3 does."""
 
 
+RESOLUTIONS = 4
+"""A contrast of fewer steps of the floating-point numbers at hand than this is none."""
+
+
 def normalize_percentiles(
     image: np.ndarray, low: float = 1.0, high: float = 99.0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -35,22 +39,32 @@ def normalize_percentiles(
     -----
     Stringer et al. 2021, Methods ("1 and 99 percentiles corresponded to 0 and 1"). Cellpose 3
     also zeroes a channel of contrast below 0.001 grey levels, which erases real images that
-    are scaled to 0-1; here only a contrast below the resolution of float32 counts as none.
+    are scaled to 0-1; here only a contrast below the resolution of the arithmetic counts as
+    none. Wide integers and float64 are shifted before they become float32, so that an offset
+    does not swallow the contrast.
     """
-    scaled = image.astype(np.float32)
+    precise = np.float64 if _is_wide(image.dtype) else np.float32
+    work = image.astype(precise)
+    resolution = RESOLUTIONS * float(np.finfo(precise).eps)
+    scaled = np.zeros(image.shape, np.float32)
     has_contrast = np.zeros(len(scaled), bool)
-    for channel, plane in enumerate(scaled):
+    for channel, plane in enumerate(work):
         sample = plane
         if plane.size > LARGE_PIXELS:
             sample = plane[tuple(slice(None, None, max(1, n // 224)) for n in plane.shape)]
         bottom, top = (float(value) for value in np.percentile(sample, (low, high)))
-        if top - bottom > 4 * np.finfo(np.float32).eps * max(abs(bottom), abs(top)):
-            plane -= np.float32(bottom)
-            plane /= np.float32(top - bottom)
+        if top - bottom > resolution * max(abs(bottom), abs(top)):
+            plane -= precise(bottom)
+            plane /= precise(top - bottom)
+            with np.errstate(over="ignore"):  # infinity, for the caller to see
+                scaled[channel] = plane
             has_contrast[channel] = True
-        else:
-            plane[:] = 0
     return scaled, has_contrast
+
+
+def _is_wide(dtype: np.dtype) -> bool:
+    """Say whether float32 cannot hold all values of a dtype."""
+    return dtype.itemsize > 2 and dtype != np.float32
 
 
 def invert_intensities(normalized: np.ndarray, has_contrast: np.ndarray) -> np.ndarray:

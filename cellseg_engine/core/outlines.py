@@ -34,17 +34,19 @@ def outline_mask(labels: np.ndarray) -> np.ndarray:
     return rim
 
 
-def trace_outlines(labels: np.ndarray) -> dict[int, list[np.ndarray]]:
+def trace_outlines(labels: np.ndarray, *, connectivity: int = 2) -> dict[int, list[np.ndarray]]:
     """Give the loops around every object, along the edges of its pixels.
 
-    Pixels that touch by a corner belong to one outer loop, which passes that corner twice; holes
-    are 4-connected. Filling all loops of an object by the even-odd or the non-zero rule gives
-    exactly its pixels.
+    Filling all loops of an object by the even-odd or the non-zero rule gives exactly its pixels.
 
     Parameters
     ----------
     labels
         int of shape (Y, X), 0 is background; ids need not be sequential nor objects connected.
+    connectivity
+        2: pixels that touch by a corner belong to one outer loop, which may pass that corner
+        twice, and holes are 4-connected. 1: they belong to two outer loops unless edges join
+        them elsewhere, and holes are 8-connected.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def trace_outlines(labels: np.ndarray) -> dict[int, list[np.ndarray]]:
     (the object lies to the right of the way), a hole counter-clockwise; see `signed_area`. Loops
     come in the raster order of their topmost edge, so the first is an outer one.
     """
-    corners, ends, owners = _trace(_as_int32(labels))
+    corners, ends, owners = _trace(_as_int32(labels), connectivity == 2)
     order = np.argsort(owners, kind="stable")
     starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
     outlines: dict[int, list[np.ndarray]] = {}
@@ -111,7 +113,7 @@ def _as_int32(labels: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def _trace(labels):  # type: ignore[no-untyped-def]
+def _trace(labels, join):  # type: ignore[no-untyped-def]
     """Give corners (n, 2), the end of each loop among them, and each loop's label.
 
     Every loop has an edge that is the top of one of the object's pixels and is walked to the
@@ -128,7 +130,7 @@ def _trace(labels):  # type: ignore[no-untyped-def]
             label = labels[y, x]
             if label == 0 or seen[y, x] or (y > 0 and labels[y - 1, x] == label):
                 continue
-            corners, count = _walk(labels, seen, y, x, corners, count)
+            corners, count = _walk(labels, join, seen, y, x, corners, count)
             ends.append(count)
             owners.append(label)
     n_loops = len(ends)
@@ -141,11 +143,11 @@ def _trace(labels):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _walk(labels, seen, first_y, first_x, corners, count):  # type: ignore[no-untyped-def]
+def _walk(labels, join, seen, first_y, first_x, corners, count):  # type: ignore[no-untyped-def]
     """Follow one loop from the top edge of a pixel and append the corners where it turns.
 
     The walker keeps the object to its right. Where it meets two diagonal pixels it turns left,
-    to the one across the corner, which keeps them together.
+    to the one across the corner, if that shall join them, else right.
     """
     label = labels[first_y, first_x]
     y, x = first_y, first_x
@@ -155,7 +157,7 @@ def _walk(labels, seen, first_y, first_x, corners, count):  # type: ignore[no-un
             seen[y, x] = True
         y += step_y
         x += step_x
-        turn = _turn(labels, label, y, x, step_y, step_x)
+        turn = _turn(labels, join, label, y, x, step_y, step_x)
         if turn != 0:
             if count == len(corners):
                 longer = np.empty((2 * count, 2), np.int32)
@@ -170,19 +172,20 @@ def _walk(labels, seen, first_y, first_x, corners, count):  # type: ignore[no-un
 
 
 @njit(cache=True)
-def _turn(labels, label, y, x, step_y, step_x):  # type: ignore[no-untyped-def]
+def _turn(labels, join, label, y, x, step_y, step_x):  # type: ignore[no-untyped-def]
     """Give 1 to turn right at corner (y, x), -1 to turn left, 0 to go straight on.
 
-    Of the two pixels ahead, ``left`` and ``right`` of the way, a left one of the object means
-    left; else a right one means straight on; else right.
+    What counts are the two pixels ahead, left and right of the way, and with a left one only
+    whether to join it.
     """
     left_y = y + (step_y - 1 - step_x) // 2
     left_x = x + (step_x - 1 + step_y) // 2
     right_y = y + (step_y - 1 + step_x) // 2
     right_x = x + (step_x - 1 - step_y) // 2
-    if _is_label(labels, label, left_y, left_x):
+    is_right = _is_label(labels, label, right_y, right_x)
+    if (is_right or join) and _is_label(labels, label, left_y, left_x):
         return -1
-    return 0 if _is_label(labels, label, right_y, right_x) else 1
+    return 0 if is_right else 1
 
 
 @njit(cache=True)

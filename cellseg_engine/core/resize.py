@@ -41,9 +41,15 @@ def resize_bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def resize_nearest(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize a label image (Y, X) by taking the pixel at ``floor(i * old / new)``."""
-    rows = np.arange(shape[0]) * labels.shape[0] // shape[0]
-    columns = np.arange(shape[1]) * labels.shape[1] // shape[1]
+    """Resize a label image (Y, X) by taking the pixel at ``floor(i * old / new)``.
+
+    The product is rounded as OpenCV's ``INTER_NEAREST`` rounds it, in float64 from the inverse
+    of the scale.
+    """
+    rows, columns = (
+        np.minimum(np.arange(new) * (1 / (new / old)), old - 1).astype(np.intp)
+        for old, new in zip(labels.shape, shape, strict=True)
+    )
     return np.asarray(labels[rows][:, columns])
 
 

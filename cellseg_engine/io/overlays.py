@@ -6,6 +6,7 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+from numba import njit
 
 from cellseg_engine.core.labels import median_diameter
 from cellseg_engine.core.outlines import outline_mask
@@ -125,21 +126,32 @@ def _stretch(image: np.ndarray, white: int) -> np.ndarray:
 
 
 def _colours(labels: np.ndarray, rim: np.ndarray) -> np.ndarray:
-    """Give an index into `PALETTE` for every id, different for objects that are near.
-
-    Greedy: in the order of the ids, the least used colour that no near object has.
-    """
+    """Give an index into `PALETTE` for every id, different for objects that are near."""
     n_ids = int(labels.max(initial=0)) + 1
-    colours = np.full(n_ids, -1)
-    used = np.zeros(len(PALETTE), int)
     pairs = _near_pairs(labels, rim)
     starts = np.searchsorted(pairs[:, 0], np.arange(n_ids + 1))
-    for label in np.unique(labels[rim]):
-        near = colours[pairs[starts[label] : starts[label + 1], 1]]
-        cost = used.copy()
-        cost[near[near >= 0]] += labels.size
-        colours[label] = int(cost.argmin())
-        used[colours[label]] += 1
+    present = np.unique(labels[rim]).astype(np.int64)
+    return np.asarray(_choose_colours(present, starts, pairs[:, 1].copy(), len(PALETTE)))
+
+
+@njit(cache=True)
+def _choose_colours(present, starts, neighbours, n_colours):  # type: ignore[no-untyped-def]
+    """Give each id in turn the least used colour that no near one has, or the least used one."""
+    colours = np.full(len(starts) - 1, -1)
+    used = np.zeros(n_colours, np.int64)
+    for label in present:
+        is_free = np.ones(n_colours, np.bool_)
+        for index in range(starts[label], starts[label + 1]):
+            near = colours[neighbours[index]]
+            if near >= 0:
+                is_free[near] = False
+        best = -1
+        for colour in range(n_colours):
+            is_allowed = is_free[colour] or not is_free.any()
+            if is_allowed and (best < 0 or used[colour] < used[best]):
+                best = colour
+        colours[label] = best
+        used[best] += 1
     return colours
 
 

@@ -72,9 +72,9 @@ class PlateImage:
 def parse_pattern(text: str) -> Pattern:
     """Parse a pattern such as ``"{well}_{site}_{channel}"``.
 
-    A ``{field}`` stands for one or more characters, as few as fit; ``*`` for any number,
-    as many as fit; the rest is literal. The pattern is about the file name without its ending, or with it where the
-    pattern ends in one.
+    A ``{field}`` stands for one or more characters, as few as fit; ``*`` for any number, as
+    many as fit; the rest is literal. The pattern is about the file name without its ending, or
+    with it where the pattern ends in one.
 
     Raises
     ------

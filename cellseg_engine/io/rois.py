@@ -109,7 +109,7 @@ def write_geojson(
         stream.write('{"type": "FeatureCollection", "features": [')
         separator = "\n"
         for plane in _planes(labels, axes):
-            for label, loops in trace_outlines(plane.labels).items():
+            for label, loops in trace_outlines(plane.labels, connectivity=1).items():
                 feature = _feature(label, loops, plane, by_label.get(label, {}))
                 stream.write(separator + json.dumps(feature, separators=(",", ":")))
                 separator = ",\n"

@@ -71,7 +71,7 @@ def _quiet() -> Iterator[None]:
     """Keep tifffile's remarks on damaged files out of the log; what matters is checked here."""
     logger = logging.getLogger("tifffile")
 
-    def drop(record: logging.LogRecord) -> bool:
+    def drop(_: logging.LogRecord) -> bool:
         return False
 
     logger.addFilter(drop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from tifffile import TiffFile, TiffPage
 
@@ -62,13 +62,13 @@ def read_channel_names(tif: TiffFile, n_channels: int) -> tuple[str, ...]:
     return tuple(names) if is_complete else ()
 
 
-def _ome_pixels(tif: TiffFile) -> ElementTree.Element | None:
+def _ome_pixels(tif: TiffFile) -> ET.Element | None:
     """Give the Pixels element of the first image, or None."""
     if not tif.is_ome or not tif.ome_metadata:
         return None
     try:
-        root = ElementTree.fromstring(tif.ome_metadata)
-    except ElementTree.ParseError:
+        root = ET.fromstring(tif.ome_metadata)  # noqa: S314 - expat limits the expansion of entities
+    except ET.ParseError:
         return None
     return root.find("./{*}Image/{*}Pixels")
 

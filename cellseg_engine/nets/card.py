@@ -61,6 +61,7 @@ class ModelCard:
     diameter_range_px: tuple[float, float] = (0.0, 0.0)
 
     def with_changes(self, **changes: Any) -> ModelCard:
+        """Give the card with some values replaced."""
         return replace(self, **changes)
 
 
@@ -156,6 +157,14 @@ def file_sha256(path: Path) -> str:
     """Give the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_file(path: Path) -> bool:
+    """Say whether there is a file; False also for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _storable(array: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def read_official_size_model(path: Path) -> SizeModel:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, _, dtype = read_header(stream)
-        if shape != () or dtype != object:
+        if shape != () or not dtype.hasobject:
             raise ValueError("not a pickled dictionary")
         content = _PlainUnpickler(stream).load()
         values = content.item() if isinstance(content, np.ndarray) else content
@@ -169,7 +169,7 @@ def _number(dtype: np.dtype, data: bytes) -> Any:
 class _PlainUnpickler(pickle.Unpickler):
     """Admits NumPy arrays, numbers and plain containers; everything else is refused by name."""
 
-    _ADMITTED = {
+    _ADMITTED: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
         ("numpy.core.multiarray", "_reconstruct"): _empty_array,

@@ -14,6 +14,7 @@ from cellseg_engine.nets.card import (
     ModelCard,
     WeightsFile,
     file_sha256,
+    is_file,
     read_weights,
 )
 from cellseg_engine.nets.size_model import SizeModel, read_official_size_model
@@ -43,7 +44,7 @@ def load_weights(path: Path) -> WeightsFile:
         Damaged, of another architecture (a Cellpose 4 file among them), or with missing or
         unexpected parameters, which are named.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise ModelNotFoundError(
             f"There is no weights file {path}.", hint="`cellseg models list` shows the models."
         )
@@ -69,13 +70,14 @@ def export_official(path: Path, weights: WeightsFile) -> None:
     with torch.no_grad():
         net.diam_mean.fill_(weights.card.diam_mean_px)
         net.diam_labels.fill_(weights.card.diam_labels_px)
-    torch.save(net.state_dict(), path)
+    with path.open("wb") as file:  # torch refuses some names that it does not open itself
+        torch.save(net.state_dict(), file)
 
 
 def find_size_file(path: Path) -> Path | None:
     """Give the official size model that lies beside an official weights file, if any."""
     stem = path.name.removesuffix(".pth")
-    for name in (f"size_{stem}.npy", f"{stem}_size.npy", f"size_{path.name}.npy"):
+    for name in (f"size_{stem}.npy", f"{path.name}_size.npy", f"{stem}_size.npy"):
         candidate = path.with_name(name)
         if candidate.is_file():
             return candidate

@@ -70,60 +70,95 @@ def select_channels(
 
 
 def _one_channel(planes: np.ndarray, is_rgb: bool, names: Sequence[str], choice: str) -> np.ndarray:
-    if choice in names:
-        return np.asarray(planes[list(names).index(choice)])
+    """Give the plane of one choice: a name of the file first, then a number, then a colour."""
+    named = _by_name(planes, names, choice)
+    if named is not None:
+        return named
     word = choice.lower()
     if word.isdecimal():
-        number = int(word)
+        # Channels called 2 and 3: there a number is a name, and 1 is not there.
+        number = 0 if any(name.isdecimal() for name in names) else int(word)
         if not 1 <= number <= len(planes):
             raise _not_there(planes, names, choice)
         return np.asarray(planes[number - 1])
     if word in ("auto", "gray"):
         return _gray(planes, is_rgb, names, word)
-    if word in COLOURS and (is_rgb or len(planes) == 3):
+    if word in COLOURS and (is_rgb or len(planes) == len(COLOURS)):
         return np.asarray(planes[COLOURS.index(word)])
     if word == "hematoxylin" and is_rgb:
         return _hematoxylin(planes)
-    lower = [name.lower() for name in names]
-    if lower.count(word) == 1:
-        return np.asarray(planes[lower.index(word)])
     if word in (*COLOURS, "hematoxylin"):
-        raise ChannelError(
-            f"Channel {choice!r} needs a red-green-blue image; this one has {len(planes)} "
-            f"channel{'s' * (len(planes) != 1)}.",
-            hint=_choices(planes, names),
-        )
+        raise _needs_rgb(planes, names, choice)
     raise _not_there(planes, names, choice)
+
+
+def _by_name(planes: np.ndarray, names: Sequence[str], choice: str) -> np.ndarray | None:
+    """Give the channel of that name, letter case aside; None if there is none."""
+    for found in (
+        [index for index, name in enumerate(names) if name == choice],
+        [index for index, name in enumerate(names) if name.lower() == choice.lower()],
+    ):
+        if len(found) > 1:
+            raise ChannelError(
+                f"{len(found)} channels are called {choice!r}.",
+                hint="Choose by number, counted from 1.",
+            )
+        if found:
+            return np.asarray(planes[found[0]])
+    return None
 
 
 def _gray(planes: np.ndarray, is_rgb: bool, names: Sequence[str], word: str) -> np.ndarray:
     if len(planes) == 1:
         return np.asarray(planes[0])
-    if word == "auto" and not is_rgb:
-        raise ChannelError(
-            f"The image has {len(planes)} channels and none is chosen.",
-            hint=_choices(planes, names),
-        )
-    return np.asarray(planes.mean(axis=0, dtype=np.float32))
+    if is_rgb:
+        return np.asarray(planes.mean(axis=0, dtype=np.float32))
+    if word == "gray":
+        raise _needs_rgb(planes, names, word)
+    raise ChannelError(
+        f"The image has {len(planes)} channels and none is chosen.", hint=_choices(planes, names)
+    )
 
 
 def _hematoxylin(planes: np.ndarray) -> np.ndarray:
-    """Separate the stain by colour deconvolution (Ruifrok & Johnston 2001)."""
+    """Separate the stain by colour deconvolution (Ruifrok & Johnston 2001).
+
+    Raises
+    ------
+    ChannelError
+        The values are neither unsigned integers nor floats between 0 and 1, so it is not known
+        which value is white.
+    """
     from skimage.color import rgb2hed
 
-    if planes.dtype.kind in "ui":
+    if planes.dtype.kind == "u":
         rgb = planes / np.float32(np.iinfo(planes.dtype).max)
     else:
         rgb = planes.astype(np.float32)
-    stain: np.ndarray = rgb2hed(np.clip(rgb, 0, 1), channel_axis=0)[0]
+        low, high = float(rgb.min()), float(rgb.max())
+        if planes.dtype.kind != "f" or low < 0 or high > 1:
+            raise ChannelError(
+                f"Channel 'hematoxylin' needs unsigned integers or floats from 0 to 1; this image "
+                f"is {planes.dtype} from {low:g} to {high:g}.",
+                hint="Save it as 8-bit red, green and blue.",
+            )
+    stain: np.ndarray = rgb2hed(rgb, channel_axis=0)[0]
     return stain.astype(np.float32)
+
+
+def _needs_rgb(planes: np.ndarray, names: Sequence[str], choice: str) -> ChannelError:
+    return ChannelError(
+        f"Channel {choice!r} needs a red-green-blue image; this one has {len(planes)} "
+        f"channel{'s' * (len(planes) != 1)}.",
+        hint=_choices(planes, names),
+    )
 
 
 def _choices(planes: np.ndarray, names: Sequence[str]) -> str:
     numbered = [f"{n + 1} ({name})" for n, name in enumerate(names)] or [
         str(n + 1) for n in range(len(planes))
     ]
-    return f"Set channel to one of {', '.join(numbered)}."
+    return f"Set channel to {'one of ' * (len(numbered) > 1)}{', '.join(numbered)}."
 
 
 def _not_there(planes: np.ndarray, names: Sequence[str], choice: str) -> ChannelError:

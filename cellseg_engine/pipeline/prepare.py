@@ -15,12 +15,34 @@ from cellseg_engine.core.normalize import (
     normalize_percentiles,
 )
 from cellseg_engine.core.resize import resize_bilinear, scaled_shape
-from cellseg_engine.errors import SettingsError
+from cellseg_engine.errors import ChannelError, SettingsError
 from cellseg_engine.pipeline.channels import select_channels
 from cellseg_engine.pipeline.progress import Ticker
 from cellseg_engine.settings import Settings
 
 MAX_SCALED_PIXELS = 250_000_000
+MAX_ENLARGEMENT = 15.0
+EXTREME_CONTRAST = 1e4
+"""Values are limited to this many times the contrast; larger ones would overflow the network."""
+
+
+@dataclass(frozen=True)
+class PreparedPlane:
+    """A plane as the network sees it.
+
+    Attributes
+    ----------
+    pixels
+        float32 of shape (C, Y, X), normalised.
+    has_contrast
+        Whether the first channel shows anything.
+    is_extreme
+        Whether it has pixels far outside its contrast, such as a defect of the camera.
+    """
+
+    pixels: np.ndarray
+    has_contrast: bool
+    is_extreme: bool
 
 
 @dataclass(frozen=True)
@@ -33,15 +55,18 @@ class Preparation:
     n_channels: int
     invert: bool
 
-    def plane(self, pixels: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Give a plane (C, Y, X) as the network sees it, and whether it has any contrast."""
+    def plane(self, pixels: np.ndarray) -> PreparedPlane:
+        """Prepare one plane (C, Y, X); values far outside its contrast are limited."""
         chosen = _choose(pixels, self)
         normalized, has_contrast = normalize_percentiles(
             chosen, self.settings.percentile_low, self.settings.percentile_high
         )
+        is_extreme = bool((np.abs(normalized) > EXTREME_CONTRAST).any())
+        if is_extreme:
+            np.clip(normalized, -EXTREME_CONTRAST, EXTREME_CONTRAST, out=normalized)
         if self.invert:
             normalized = invert_intensities(normalized, has_contrast)
-        return normalized, bool(has_contrast[0])
+        return PreparedPlane(normalized, bool(has_contrast[0]), is_extreme)
 
 
 def prepare_stack(
@@ -56,6 +81,13 @@ def prepare_stack(
     ChannelError
         See `cellseg_engine.pipeline.channels.select_channels`.
     """
+    n_image_channels = stack.pixels.shape[2]
+    if channel_names and len(channel_names) != n_image_channels:
+        raise ChannelError(
+            f"{len(channel_names)} channel names were given for an image with {n_image_channels} "
+            f"channel{'s' * (n_image_channels != 1)}.",
+            hint="Give one name per channel, or none.",
+        )
     preparation = Preparation(
         settings, stack.is_rgb, tuple(channel_names), n_channels, settings.invert == "yes"
     )
@@ -63,8 +95,8 @@ def prepare_stack(
     if settings.invert != "auto":
         _choose(middle, preparation)
         return preparation
-    normalized, has_contrast = preparation.plane(middle)
-    bright = has_contrast and has_bright_background(normalized[0])
+    plane = preparation.plane(middle)
+    bright = plane.has_contrast and has_bright_background(plane.pixels[0])
     return Preparation(settings, stack.is_rgb, tuple(channel_names), n_channels, bright)
 
 
@@ -80,14 +112,7 @@ def predict_at_scale(
     """
     height, width = plane.shape[1:]
     shape = scaled_shape((height, width), scale) if scale != 1 else (height, width)
-    if min(shape) < 1 or shape[0] * shape[1] > MAX_SCALED_PIXELS:
-        diameter = model.card.diam_mean_px / scale
-        what = "shrinks to nothing" if min(shape) < 1 else f"would grow to {shape[0]} x {shape[1]}"
-        raise SettingsError(
-            f"diameter_px = {diameter:g} does not fit the image: {height} x {width} px {what} at "
-            f"the model's own diameter of {model.card.diam_mean_px:g} px.",
-            hint="Give the diameter of the objects in pixels, or 0 to estimate it.",
-        )
+    _check_scale(model.card.diam_mean_px, scale, (height, width), shape)
     return model.predict(
         resize_bilinear(plane, shape),
         overlap=settings.tile_overlap,
@@ -95,6 +120,31 @@ def predict_at_scale(
         batch_size=settings.batch_size,
         on_batch=ticker.tiles,
     )
+
+
+def _check_scale(
+    diam_mean_px: float, scale: float, shape: tuple[int, int], scaled: tuple[int, int]
+) -> None:
+    diameter = diam_mean_px / scale
+    if scale > MAX_ENLARGEMENT:
+        raise SettingsError(
+            f"diameter_px = {diameter:g} is too small: the smallest for this model is "
+            f"{diam_mean_px / MAX_ENLARGEMENT:.2g} px.",
+            hint="The diameter is in pixels, not in µm; 0 estimates it.",
+        )
+    if min(scaled) < 1:
+        raise SettingsError(
+            f"diameter_px = {diameter:g} does not fit the image: {shape[0]} x {shape[1]} px "
+            f"shrinks to nothing at the model's own diameter of {diam_mean_px:g} px.",
+            hint="Give the diameter of the objects in pixels, or 0 to estimate it.",
+        )
+    if scaled[0] * scaled[1] > MAX_SCALED_PIXELS:
+        raise SettingsError(
+            f"With diameter_px = {diameter:g} the image of {shape[0]} x {shape[1]} px would grow "
+            f"to {scaled[0]} x {scaled[1]} px at the model's own diameter of {diam_mean_px:g} px; "
+            f"{MAX_SCALED_PIXELS / 1e6:.0f} million pixels is the limit.",
+            hint="Segment it in parts, or check the diameter.",
+        )
 
 
 def resize_fields(fields: Fields, shape: tuple[int, int]) -> Fields:

@@ -28,6 +28,7 @@ from cellseg_engine.pipeline.masks import (
 )
 from cellseg_engine.pipeline.prepare import (
     Preparation,
+    PreparedPlane,
     predict_at_scale,
     prepare_stack,
     resize_fields,
@@ -35,7 +36,7 @@ from cellseg_engine.pipeline.prepare import (
 from cellseg_engine.pipeline.progress import ProgressCallback, Ticker
 from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.pipeline.size import SizeEstimate, estimate_diameter
-from cellseg_engine.settings import Settings
+from cellseg_engine.settings import Settings, make_settings
 from cellseg_engine.zoo.store import load_model
 
 MAX_ESTIMATE_PLANES = 5
@@ -71,6 +72,7 @@ class Segmenter:
         keep_fields: bool = True,
         progress: ProgressCallback | None = None,
         is_cancelled: Callable[[], bool] | None = None,
+        diameter_source: str = "given",
     ) -> Segmentation:
         """Find the objects of an image.
 
@@ -88,6 +90,8 @@ class Segmenter:
             Keep flows and logits in the result (12 bytes a pixel).
         progress, is_cancelled
             Called between tiles.
+        diameter_source
+            Where a diameter in the settings comes from, for the record.
 
         Raises
         ------
@@ -96,22 +100,25 @@ class Segmenter:
         CancelledError
             ``is_cancelled`` said so.
         """
-        settings = settings or self.settings
+        settings = self._with_loaded_model(settings)
         stack = to_planes(image, axes)
         check_finite(stack.pixels)
         clock = _Clock()
         ticker = Ticker(progress, is_cancelled)
         preparation = prepare_stack(stack, settings, channel_names, self.model.card.n_channels)
         with clock("size"):
-            size = self._decide_size(stack, preparation, settings, ticker)
+            if settings.diameter_px > 0:
+                size = SizeEstimate(settings.diameter_px, diameter_source, 0.0, True)
+            else:
+                size = self._estimate(stack, preparation, settings, ticker)
         work = _StackWork(stack, keep_fields, channel_names)
         for index, pixels in enumerate(stack.planes()):
-            plane, has_contrast = preparation.plane(pixels)
+            plane = preparation.plane(pixels)
             ticker.start("network", index, stack.n_planes)
             with clock("network"):
                 scale = self.model.card.diam_mean_px / size.diameter_px
-                fields = predict_at_scale(self.model, plane, scale, settings, ticker)
-                fields = resize_fields(fields, (plane.shape[1], plane.shape[2]))
+                fields = predict_at_scale(self.model, plane.pixels, scale, settings, ticker)
+                fields = resize_fields(fields, (pixels.shape[1], pixels.shape[2]))
             ticker.start("labels", index, stack.n_planes)
             with clock("labels"):
                 iterations = derive_iterations(
@@ -120,7 +127,7 @@ class Segmenter:
                 objects = fields_to_labels(
                     fields, settings, iterations, self.model.card.flow_variant
                 )
-            work.add(index, pixels, fields, objects, has_contrast)
+            work.add(index, pixels, fields, objects, plane)
         provenance = self._provenance(preparation, size, iterations, clock)
         return work.finish(preparation, size, provenance)
 
@@ -134,18 +141,18 @@ class Segmenter:
         is_cancelled: Callable[[], bool] | None = None,
     ) -> SizeEstimate:
         """Estimate the diameter of the objects of an image; parameters as `segment`'s."""
-        settings = settings or self.settings
+        settings = self._with_loaded_model(settings)
         stack = to_planes(image, axes)
         check_finite(stack.pixels)
         preparation = prepare_stack(stack, settings, channel_names, self.model.card.n_channels)
         return self._estimate(stack, preparation, settings, Ticker(None, is_cancelled))
 
-    def _decide_size(
-        self, stack: PlaneStack, preparation: Preparation, settings: Settings, ticker: Ticker
-    ) -> SizeEstimate:
-        if settings.diameter_px > 0:
-            return SizeEstimate(settings.diameter_px, "given", 0.0, True)
-        return self._estimate(stack, preparation, settings, ticker)
+    def _with_loaded_model(self, settings: Settings | None) -> Settings:
+        """Give the settings of a call; the model, device and precision are those loaded."""
+        if settings is None:
+            return self.settings
+        loaded = {name: getattr(self.settings, name) for name in ("model", "device", "precision")}
+        return settings.model_copy(update=loaded)
 
     def _estimate(
         self, stack: PlaneStack, preparation: Preparation, settings: Settings, ticker: Ticker
@@ -157,7 +164,7 @@ class Segmenter:
         def prepared() -> Iterator[np.ndarray]:
             for index in chosen:
                 ticker.start("size", int(index), n_planes)
-                yield preparation.plane(all_planes[index])[0]
+                yield preparation.plane(all_planes[index]).pixels
 
         return estimate_diameter(self.model, prepared(), settings, ticker)
 
@@ -193,7 +200,7 @@ class Segmenter:
 def segment(
     image: np.ndarray,
     axes: str | None = None,
-    settings: Settings | None = None,
+    settings: Settings | dict[str, Any] | None = None,
     **options: Any,
 ) -> Segmentation:
     """Find the objects of one image with a model loaded for this call.
@@ -207,7 +214,7 @@ def segment(
     axes
         What the dimensions are, for example ``"CYX"``; may be left out for 2-D images.
     settings
-        See `cellseg_engine.make_settings`; defaults if left out.
+        Settings, or a mapping of their names to values; defaults if left out.
     **options
         Keyword arguments of `Segmenter.segment`.
 
@@ -216,7 +223,7 @@ def segment(
     CellSegError
         See `Segmenter` and `Segmenter.segment`.
     """
-    return Segmenter(settings or Settings()).segment(image, axes, **options)
+    return Segmenter(make_settings(settings)).segment(image, axes, **options)
 
 
 class _Clock:
@@ -248,6 +255,7 @@ class _StackWork:
         self._style = np.zeros(0)
         self._tables: list[dict[str, np.ndarray]] = []
         self._blank: list[int] = []
+        self._extreme: list[int] = []
         self._count = 0
         n_channels = stack.pixels.shape[2]
         names = tuple(channel_names) or tuple(("red", "green", "blue") if stack.is_rgb else ())
@@ -261,7 +269,7 @@ class _StackWork:
         pixels: np.ndarray,
         fields: Fields,
         plane: PlaneObjects,
-        has_contrast: bool,
+        prepared: PreparedPlane,
     ) -> None:
         """Take over one plane; its ids continue after those of the planes before."""
         t, z = divmod(index, self._stack.pixels.shape[1])
@@ -280,8 +288,10 @@ class _StackWork:
             self._flows[:, t, z] = fields.flows
             self._logits[t, z] = fields.logit
         self._style = fields.style + (self._style if self._style.size else 0)
-        if not has_contrast:
+        if not prepared.has_contrast:
             self._blank.append(index)
+        if prepared.is_extreme:
+            self._extreme.append(index)
 
     def finish(
         self, preparation: Preparation, size: SizeEstimate, provenance: dict[str, Any]
@@ -311,6 +321,12 @@ class _StackWork:
             warnings.append(
                 "The background looks bright, so intensities were inverted; set invert to no if "
                 "the objects are bright."
+            )
+        if self._extreme:
+            warnings.append(
+                "Some pixels are more than 10,000 times the contrast of the image away from its "
+                "other values and were limited to that; objects around them may be missing. "
+                "Replace such pixels by the background."
             )
         if self._blank:
             which = (

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellseg_engine.backends.flow_unet import FlowUNet
-from cellseg_engine.core.labels import fill_holes, keep_labels, median_diameter
 from cellseg_engine.core.labels import areas as count_areas
+from cellseg_engine.core.labels import fill_holes, keep_labels, median_diameter
 from cellseg_engine.core.quality import flow_errors
 from cellseg_engine.core.resize import resize_nearest
 from cellseg_engine.pipeline.masks import BASE_ITERATIONS, trace_objects
@@ -67,16 +67,17 @@ def estimate_diameter(
     network's scale, 200 steps, areas measured at the plane's own scale.
     """
     if model.size_model is None:
+        no_size_model = (
+            f"The model {model.card.name} has no size model, so the mean diameter of its training "
+            f"images, {model.card.diam_labels_px:.1f} px, was used; give diameter_px for better "
+            "results."
+        )
         return SizeEstimate(
             model.card.diam_labels_px,
             "training mean",
             0.0,
             False,
-            (
-                f"The model {model.card.name} has no size model, so the mean diameter of its "
-                f"training images, {model.card.diam_labels_px:.1f} px, was used; give diameter_px "
-                "for better results.",
-            ),
+            (no_size_model,),
         )
     pairs = [_estimate_plane(model, plane, settings, ticker) for plane in planes]
     styles = [style for style, _ in pairs]
@@ -115,9 +116,13 @@ def _estimate_plane(
     )
     errors = flow_errors(labels, fields.flows, model.card.flow_variant)  # type: ignore[arg-type]
     labels = keep_labels(labels, ~(errors > FLOW_THRESHOLD))
-    labels = fill_holes(resize_nearest(labels, (plane.shape[1], plane.shape[2])))
-    labels = keep_labels(labels, count_areas(labels) >= MIN_AREA_PX)
-    return style_diameter, median_diameter(labels)
+    labels = resize_nearest(labels, (plane.shape[1], plane.shape[2]))
+    return style_diameter, median_diameter(solid_objects(labels))
+
+
+def solid_objects(labels: np.ndarray) -> np.ndarray:
+    """Give the objects that count for the diameter: 15 px or more before holes are filled."""
+    return fill_holes(keep_labels(labels, count_areas(labels) >= MIN_AREA_PX))
 
 
 def _range_warnings(model: FlowUNet, style_px: float, refined_px: float) -> tuple[str, ...]:
@@ -126,7 +131,9 @@ def _range_warnings(model: FlowUNet, style_px: float, refined_px: float) -> tupl
         return ()
     low, high = size_model.range_px
     return (
-        f"The estimated diameter, {refined_px:.1f} px (from the style: {style_px:.1f} px), is "
-        f"outside the {low:.1f} to {high:.1f} px that the size model of {model.card.name} was "
-        "trained on; check it and give diameter_px if it is wrong.",
+        (
+            f"The estimated diameter, {refined_px:.1f} px (from the style: {style_px:.1f} px), is "
+            f"outside the {low:.1f} to {high:.1f} px that the size model of {model.card.name} was "
+            "trained on; check it and give diameter_px if it is wrong."
+        ),
     )

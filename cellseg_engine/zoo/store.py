@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from cellseg_engine.errors import ModelNotFoundError, SettingsError, WeightsError, WriteError
-from cellseg_engine.nets.card import ModelCard, file_sha256, read_card
+from cellseg_engine.nets.card import ModelCard, file_sha256, is_file, read_card
 
 if TYPE_CHECKING:
     from cellseg_engine.backends.flow_unet import FlowUNet
@@ -108,7 +108,7 @@ def read_model(name: str) -> list[WeightsFile]:
     from cellseg_engine.nets.weights import load_weights
 
     if _looks_like_path(name):
-        return [load_weights(Path(name).expanduser())]
+        return [load_weights(_expand(name))]
     entry = find_model(name)
     weights = [load_weights(path) for path in entry.files]
     for path, expected, found in zip(entry.files, entry.sha256, weights, strict=False):
@@ -255,8 +255,16 @@ def _looks_like_path(name: str) -> bool:
         "/" in name
         or "\\" in name
         or name.endswith((".pth", ".safetensors"))
-        or (Path(name).is_file())
+        or is_file(Path(name))
     )
+
+
+def _expand(name: str) -> Path:
+    """Give the path of a weights file, with ``~`` replaced where it stands for a home folder."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def verify(entry: ModelEntry) -> bool:

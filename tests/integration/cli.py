@@ -69,7 +69,7 @@ def disks(shape: tuple[int, int] = (96, 120), n: int = 4, seed: int = 0) -> np.n
     image = 200 + rng.normal(0, 10, shape)
     places = [(24, 24), (24, 84), (70, 30), (70, 90), (24, 54), (70, 60)]
     for cy, cx in places[:n]:
-        image += 3000 * np.exp(-(((y - cy) ** 2 + (x - cx) ** 2) / 12**2) ** 4)
+        image += 3000 * np.exp(-((((y - cy) ** 2 + (x - cx) ** 2) / 12**2) ** 4))
     return image.astype(np.uint16)
 
 

@@ -57,7 +57,9 @@ def test_models_are_listed_and_explained(cli: Cli, models: Path) -> None:
     assert info["licence"] == "CC0-1.0"
     assert info["size_model"] is True
     assert info["flow_variant"] == "v3"
-    assert info["diameter_range_px"][0] < 10 < 60 < info["diameter_range_px"][1]
+    low, high = info["diameter_range_px"]
+    assert low < 10
+    assert high > 60
     assert "licence: CC0-1.0" in cli("models", "info", "nuclei-provisional").out
 
 
@@ -91,6 +93,29 @@ def test_importing_using_exporting_removing(cli: Cli, models: Path, tmp_path: Pa
     assert cli("models", "remove", "mine").code == 0
     assert cli("models", "info", "mine").code == 2
     assert "is shipped" in cli("models", "remove", "nuclei-provisional").err
+
+
+@pytest.mark.parametrize("target", ["", ".", "x.safetensors"])
+def test_export_targets_that_are_no_weights_file(cli: Cli, target: str) -> None:
+    outcome = cli("models", "export", "nuclei-provisional", target)
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+
+
+def test_export_takes_names_without_suffix(cli: Cli, models: Path, tmp_path: Path) -> None:
+    assert cli("models", "export", "nuclei-provisional", tmp_path / "nuclei").code == 0
+    assert json.loads(cli("models", "info", tmp_path / "nuclei", "--json").out)["size_model"]
+
+
+@pytest.mark.parametrize("name", ["~nobody-here/x.pth", "x" * 300, "~" + "x" * 300 + ".pth"])
+def test_names_that_no_file_can_have(cli: Cli, tmp_path: Path, name: str) -> None:
+    for arguments in (
+        ("models", "info", name),
+        ("segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "o", "--model", name),
+    ):
+        outcome = cli(*arguments)
+        assert outcome.code == 2
+        assert name in outcome.err
 
 
 def test_an_ensemble_averages_its_networks(cli: Cli, models: Path, tmp_path: Path) -> None:
@@ -183,6 +208,10 @@ def test_about_states_what_was_used(cli: Cli, tmp_path: Path) -> None:
     text = cli("about", "--run", tmp_path / "o/a_run.json").out
     assert "nuclei-provisional (version 1, weights SHA-256" in text
     assert "the object diameter was set to 24.0 px" in text
+    assert "a flow error above 0.4 were removed" in text
+    (tmp_path / "part.json").write_text('{"settings": {}, "model": {"weights_sha256": ["x"]}}')
+    assert "is not a run.json" in cli("about", "--run", tmp_path / "part.json").err
+    assert "cannot be read: No such file" in cli("about", "--run", tmp_path / "none.json").err
     outcome = cli("about", "--run", tmp_path / "a.tif")
     assert (outcome.code, "is not a run.json" in outcome.err) == (2, True)
 

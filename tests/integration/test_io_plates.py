@@ -40,10 +40,10 @@ def test_channels_are_joined(tmp_path: Path) -> None:
 
 
 def test_stacks_are_joined_with_given_axes(tmp_path: Path) -> None:
-    write(tmp_path / "A1_DAPI.tif", (4, 8, 9))
-    write(tmp_path / "A1_GFP.tif", (4, 8, 9))
+    write(tmp_path / "A1_DAPI.tif", (5, 8, 9))
+    write(tmp_path / "A1_GFP.tif", (5, 8, 9))
     image = read(tmp_path, axes="ZYX")
-    assert (image.axes, image.pixels.shape) == ("CZYX", (2, 4, 8, 9))
+    assert (image.axes, image.pixels.shape) == ("CZYX", (2, 5, 8, 9))
 
 
 def test_one_channel_keeps_its_name(tmp_path: Path) -> None:

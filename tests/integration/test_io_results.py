@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
 import zipfile
 from pathlib import Path
@@ -85,28 +87,29 @@ def test_large_label_files_are_big_tiff(tmp_path: Path, monkeypatch: pytest.Monk
     with tifffile.TiffFile(tmp_path / "x.tif") as tif:
         assert tif.is_bigtiff
     image = read_image(tmp_path / "x.tif")
-    assert (image.axes, image.pixels.dtype) == ("ZYX", np.uint16)
+    assert image.axes == "ZYX"
+    assert image.pixels.dtype == np.uint16
     assert image.pixel_size_um == pytest.approx(SIZES)
     assert np.array_equal(image.pixels, labels)
 
 
-def test_axes_must_fit() -> None:
+def test_axes_must_fit(tmp_path: Path) -> None:
     labels = some_labels(3, 30, 40)
     for call in (
-        lambda: write_labels(Path("never.tif"), labels, "YX"),
+        lambda: write_labels(tmp_path / "x.tif", labels, "YX"),
         lambda: encode_rois(labels, "YX"),
         lambda: encode_rois(labels, "CYX"),
     ):
         with pytest.raises(AxesError):
             call()
-    assert not Path("never.tif").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def even_odd(rings: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     """Fill closed rings of (x, y) corners: a vertical edge flips all pixels right of it."""
     inside = np.zeros(shape, bool)
     for ring in rings:
-        for (x0, y0), (x1, y1) in zip(ring[:-1], ring[1:], strict=True):
+        for (x0, y0), (x1, y1) in itertools.pairwise(ring):
             if x0 == x1:
                 inside[int(min(y0, y1)) : int(max(y0, y1)), int(x0) :] ^= True
     return inside
@@ -142,8 +145,6 @@ def test_roi_names_and_positions() -> None:
     plane = np.array([[0, 1], [20_000, 0]])
 
     def read(labels: np.ndarray, axes: str) -> list[tuple[str, int, int, int, int]]:
-        import io
-
         with zipfile.ZipFile(io.BytesIO(encode_rois(labels, axes))) as archive:
             rois = [ImagejRoi.frombytes(archive.read(name)) for name in archive.namelist()]
             assert archive.namelist() == [f"{roi.name}.roi" for roi in rois]
@@ -168,8 +169,6 @@ def test_roi_names_are_no_slice_numbers_to_imagej() -> None:
 
 
 def roi_names(data: bytes) -> list[str]:
-    import io
-
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return [name.removesuffix(".roi") for name in archive.namelist()]
 
@@ -182,8 +181,6 @@ def test_rois_are_the_same_bytes_each_time() -> None:
 def test_rois_beyond_what_whole_numbers_hold() -> None:
     labels = np.zeros((1, 70_000), np.int32)
     labels[0, 69_990:69_995] = 1
-    import io
-
     with zipfile.ZipFile(io.BytesIO(encode_rois(labels, "YX"))) as archive:
         roi = ImagejRoi.frombytes(archive.read("0001.roi"))
     assert np.array_equal(even_odd(roi_rings(roi), labels.shape), labels == 1)
@@ -218,7 +215,7 @@ def ring_area(ring: np.ndarray) -> float:
 def test_geojson_polygons_are_valid_and_fill_to_the_labels(
     tmp_path: Path, labels: np.ndarray
 ) -> None:
-    """Each polygon is one 4-connected part: a simple closed ring, and simple rings for its holes."""
+    """Each polygon is one 4-connected part: simple rings, the outer one and those of its holes."""
     write_geojson(tmp_path / "x.geojson", labels, "YX")
     for feature in json.loads((tmp_path / "x.geojson").read_text())["features"]:
         mask = labels == int(feature["properties"]["name"])
@@ -264,7 +261,7 @@ def test_geojson_properties(tmp_path: Path) -> None:
 
 
 def test_table(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, object]] = [
         {"well": "A1, µ", "label": 1, "x": 2048.12345, "edge": True, "np": np.float32(0.1)},
         {"well": 'say "hi"', "label": np.int32(2), "x": float("nan"), "edge": np.False_},
         {"well": None, "label": 3, "x": 1234567.0, "edge": False, "np": 1e-9},
@@ -295,7 +292,7 @@ def two_touching_squares(size: int = 40) -> np.ndarray:
 
 
 def on_line(overlay: np.ndarray) -> np.ndarray:
-    return np.any([np.all(overlay == colour, axis=-1) for colour in PALETTE], axis=0)
+    return np.asarray(np.any([np.all(overlay == colour, axis=-1) for colour in PALETTE], axis=0))
 
 
 @pytest.mark.parametrize(
@@ -312,13 +309,14 @@ def on_line(overlay: np.ndarray) -> np.ndarray:
 def test_overlay_draws_the_rim_of_each_object(image: np.ndarray) -> None:
     labels = two_touching_squares()
     overlay = render_overlay(image, labels)
-    assert (overlay.shape, overlay.dtype) == ((40, 40, 3), np.uint8)
+    assert overlay.shape == (40, 40, 3)
+    assert overlay.dtype == np.uint8
     inner = np.zeros((40, 40), bool)
     inner[11:29, 6:19] = inner[11:29, 21:34] = True
     assert np.array_equal(on_line(overlay), (labels > 0) & ~inner)
     colours = [np.unique(overlay[(labels == n) & ~inner], axis=0) for n in (1, 2)]
     assert [len(colour) for colour in colours] == [1, 1]
-    assert not np.array_equal(*colours)
+    assert not np.array_equal(colours[0], colours[1])
 
 
 def test_overlay_stretches_the_image() -> None:

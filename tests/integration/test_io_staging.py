@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,15 @@ def content(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }
+
+
+def fail(folder: Path, error: BaseException, *names: str) -> None:
+    """Write some files and then fail."""
+    with staged(folder) as stage:
+        for name in names:
+            stage.path(name).write_text("half")
+        stage.path("never written")
+        raise error
 
 
 @pytest.fixture
@@ -73,22 +83,23 @@ def test_renames_in_the_order_of_the_calls(folder: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("x"), SystemExit(1)], ids=repr)
 def test_nothing_is_left_after_any_exception(folder: Path, error: BaseException) -> None:
     before = content(folder)
-    with pytest.raises(type(error)), staged(folder / "new" / "deep") as stage:
-        stage.path("a.txt").write_text("half")
-        raise error
+    with pytest.raises(type(error)):
+        fail(folder / "new" / "deep", error, "a.txt")
     assert content(folder) == before
-    with pytest.raises(type(error)), staged(folder) as stage:
-        stage.path("a.txt").write_text("half")
-        stage.path("never written")
-        raise error
+    with pytest.raises(type(error)):
+        fail(folder, error, "a.txt", "b.txt")
     assert content(folder) == before
 
 
 def test_folder_that_others_use_meanwhile_stays(folder: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), staged(folder / "new") as stage:
-        stage.path("x").touch()
-        (folder / "new" / "other").touch()
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with staged(folder / "new") as stage:
+            stage.path("x").touch()
+            (folder / "new" / "other").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert content(folder / "new") == {"other": b""}
 
 
@@ -116,12 +127,10 @@ def test_name_with_a_folder_is_refused(folder: Path) -> None:
 def test_errors_of_the_system_are_explained(
     folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, fact: str
 ) -> None:
-    from cellseg_engine.io import staging
-
     class Usage:
         free = 1_500_000
 
-    monkeypatch.setattr(staging.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
     before = content(folder)
     with pytest.raises(WriteError) as caught, staged(folder / "new") as stage:
         raise OSError(number, "what the system says", str(stage.path("x")))
@@ -147,19 +156,25 @@ def test_path_through_a_file(folder: Path) -> None:
 
 def test_folder_in_the_place_of_a_result(folder: Path) -> None:
     (folder / "b.tif").mkdir()
-    with pytest.raises(WriteError, match="there is a folder of that name"), staged(folder) as stage:
-        stage.path("a.txt").write_text("new")
-        stage.path("b.tif").write_text("new")
+
+    def write() -> None:
+        with staged(folder) as stage:
+            stage.path("a.txt").write_text("new")
+            stage.path("b.tif").write_text("new")
+
+    with pytest.raises(WriteError, match="there is a folder of that name"):
+        write()
     assert content(folder) == {"a.txt": b"old", "b.tif": None}
 
 
 def test_folder_removed_meanwhile(folder: Path) -> None:
-    with (
-        pytest.raises(WriteError, match="the folder does not exist"),
-        staged(folder / "x") as stage,
-    ):
-        (folder / "x").rmdir()
-        stage.path("y").write_text("z")
+    def write() -> None:
+        with staged(folder / "x") as stage:
+            (folder / "x").rmdir()
+            stage.path("y").write_text("z")
+
+    with pytest.raises(WriteError, match="the folder does not exist"):
+        write()
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
@@ -194,27 +209,29 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 NOISE = np.random.default_rng(0).integers(0, 60_000, (400, 400))
 
 
-@pytest.mark.parametrize("kind", ["labels", "uint32", "rois", "geojson", "overlay", "table", "raw"])
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "labels": lambda path: write_labels(path, NOISE, "YX", {}),
+    "uint32": lambda path: write_labels(path, NOISE + 10_000, "YX", {}),
+    "rois": lambda path: write_rois(path, NOISE, "YX"),
+    "geojson": lambda path: write_geojson(path, NOISE, "YX"),
+    "overlay": lambda path: write_overlay(path, NOISE, NOISE),
+    "table": lambda path: write_table(path, ["a"], ({"a": n} for n in range(100_000))),
+    "numpy": NOISE.tofile,
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
 def test_full_disk(small_disk: Path, kind: str) -> None:
     (small_disk / "keep.txt").write_text("old")
     before = content(small_disk)
-    with pytest.raises(WriteError, match=r"the disk is full \([\d.,]+ MB are free\)") as caught:
+
+    def fill() -> None:
         with staged(small_disk / "new") as stage:
             stage.path("first.txt").write_text("complete")
-            path = stage.path("x.tif")
-            if kind in ("labels", "uint32"):
-                write_labels(path, NOISE + (10_000 if kind == "uint32" else 0), "YX", {})
-            elif kind == "rois":
-                write_rois(path, NOISE, "YX")
-            elif kind == "geojson":
-                write_geojson(path, NOISE, "YX")
-            elif kind == "overlay":
-                write_overlay(path, NOISE, NOISE)
-            elif kind == "table":
-                write_table(path, ["a"], ({"a": number} for number in range(100_000)))
-            else:
-                with path.open("wb") as stream:
-                    NOISE.tofile(stream)
+            WRITERS[kind](stage.path("x.tif"))
+
+    with pytest.raises(WriteError, match=r"the disk is full \([\d.,]+ MB are free\)") as caught:
+        fill()
     assert str(small_disk / "new") in str(caught.value)
     assert content(small_disk) == before
 

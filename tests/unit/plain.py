@@ -105,4 +105,4 @@ def cluster(
         if (labels == label).sum() > max_size_fraction * labels.size:
             labels[labels == label] = 0
     kept = np.unique(labels[labels > 0])
-    return np.searchsorted(kept, labels) + 1 - (labels == 0) * (np.searchsorted(kept, labels) + 1)
+    return np.where(labels > 0, np.searchsorted(kept, labels) + 1, 0)

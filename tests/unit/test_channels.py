@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,10 +11,10 @@ from cellseg_engine.errors import ChannelError
 from cellseg_engine.pipeline.channels import select_channels
 
 
-def pick(channel: str, n: int = 3, **options: object) -> np.ndarray:
+def pick(channel: str, n: int = 3, **options: Any) -> np.ndarray:
     planes = np.stack([np.full((4, 5), 10.0 * (k + 1)) for k in range(n)])
     arguments = {"is_rgb": False, "names": (), "nuclear_channel": "none", "n_channels": 2}
-    return select_channels(planes, channel=channel, **{**arguments, **options})  # type: ignore[arg-type]
+    return select_channels(planes, channel=channel, **{**arguments, **options})
 
 
 def test_numbers_count_from_one() -> None:
@@ -25,6 +27,16 @@ def test_names_win_over_colours_and_case_is_forgiven() -> None:
     names = ("DAPI", "green", "red")
     assert pick("red", names=names)[0, 0, 0] == 30
     assert pick("dapi", names=names)[0, 0, 0] == 10
+
+
+def test_a_name_in_another_case_wins_over_a_colour() -> None:
+    assert pick("red", names=("DAPI", "Red", "Green"))[0, 0, 0] == 20
+    assert pick("GRAY", names=("GFP", "Gray", "x"))[0, 0, 0] == 20
+
+
+def test_where_channels_are_called_by_numbers_a_number_is_a_name() -> None:
+    assert pick("2", n=2, names=("2", "3"))[0, 0, 0] == 10
+    assert pick("3", n=2, names=("2", "3"))[0, 0, 0] == 20
 
 
 def test_colours_of_rgb_images() -> None:
@@ -47,6 +59,22 @@ def test_models_of_other_channel_counts() -> None:
     assert pick("3,1,2", n_channels=3)[:, 0, 0].tolist() == [30, 10, 20]
 
 
+@pytest.mark.parametrize("scale", [100.0, -1.0])
+def test_hematoxylin_needs_to_know_what_white_is(scale: float) -> None:
+    with pytest.raises(ChannelError, match="unsigned integers or floats from 0 to 1"):
+        pick("hematoxylin", is_rgb=True)
+    rgb = np.full((3, 4, 4), 0.5, np.float32) * np.float32(scale)
+    with pytest.raises(ChannelError, match="floats from 0 to 1"):
+        select_channels(
+            rgb,
+            is_rgb=True,
+            names=(),
+            channel="hematoxylin",
+            nuclear_channel="none",
+            n_channels=2,
+        )
+
+
 def test_hematoxylin_shows_stained_nuclei_bright() -> None:
     rgb = np.full((3, 8, 8), 240, np.uint8)
     rgb[:, 2:5, 2:5] = np.array([80, 60, 140])[:, None, None]
@@ -63,6 +91,9 @@ def test_hematoxylin_shows_stained_nuclei_bright() -> None:
         ("auto", {"names": ("DAPI", "Actin", "ER")}, "1 (DAPI), 2 (Actin), 3 (ER)"),
         ("4", {}, "no channel '4' in an image with 3 channels"),
         ("0", {}, "no channel '0'"),
+        ("1", {"n": 2, "names": ("2", "3")}, "no channel '1'"),
+        ("gray", {}, "'gray' needs a red-green-blue image"),
+        ("dapi", {"names": ("DAPI", "Dapi", "x")}, "2 channels are called 'dapi'"),
         ("GFP", {}, "no channel 'GFP'"),
         ("green", {"n": 2}, "'green' needs a red-green-blue image; this one has 2 channels"),
         ("hematoxylin", {}, "'hematoxylin' needs a red-green-blue image"),
@@ -70,7 +101,7 @@ def test_hematoxylin_shows_stained_nuclei_bright() -> None:
         ("1,2", {"n_channels": 3}, "takes 3 channels and channel = '1,2' names 2"),
     ],
 )
-def test_choices_that_are_not_there(channel: str, options: dict[str, object], words: str) -> None:
+def test_choices_that_are_not_there(channel: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ChannelError) as caught:
         pick(channel, **options)
     assert words in str(caught.value)

@@ -41,6 +41,14 @@ def test_dim_float_images_are_not_erased() -> None:
     assert has_contrast.all()
 
 
+@pytest.mark.parametrize("offset", [2.0**31, 1e12])
+def test_an_offset_does_not_swallow_the_contrast(offset: float) -> None:
+    expected, _ = normalize_percentiles(picture())
+    found, has_contrast = normalize_percentiles(picture() + offset)
+    assert has_contrast.all()
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
 @pytest.mark.parametrize("value", [0, 7, 65535])
 def test_constant_channels_become_zero(value: int) -> None:
     image = np.full((1, 20, 20), value, np.uint16)

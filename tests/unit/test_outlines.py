@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.ndimage import label as components
 
 from cellseg_engine.core.outlines import (
     outline_mask,
@@ -37,9 +38,9 @@ def corners_are_turns(loop: np.ndarray) -> bool:
 
 
 @settings(deadline=None)
-@given(LABELS)
-def test_filled_loops_give_the_pixels(labels: np.ndarray) -> None:
-    outlines = trace_outlines(labels)
+@given(LABELS, st.sampled_from([1, 2]))
+def test_filled_loops_give_the_pixels(labels: np.ndarray, connectivity: int) -> None:
+    outlines = trace_outlines(labels, connectivity=connectivity)
     assert list(outlines) == [label for label in np.unique(labels) if label]
     for label, loops in outlines.items():
         mask = labels == label
@@ -52,8 +53,6 @@ def test_filled_loops_give_the_pixels(labels: np.ndarray) -> None:
 @settings(deadline=None)
 @given(LABELS)
 def test_outer_loops_join_8_connected_pixels_and_holes_are_4_connected(labels: np.ndarray) -> None:
-    from scipy.ndimage import label as components
-
     for label, loops in trace_outlines(labels).items():
         mask = np.pad(labels == label, 1)
         parts = components(mask, np.ones((3, 3)))[1]
@@ -64,12 +63,21 @@ def test_outer_loops_join_8_connected_pixels_and_holes_are_4_connected(labels: n
 
 
 @settings(deadline=None)
-@given(LABELS)
-def test_split_loops_are_simple_and_fill_the_same(labels: np.ndarray) -> None:
-    for label, loops in trace_outlines(labels).items():
+@given(LABELS, st.sampled_from([1, 2]))
+def test_split_loops_are_simple_and_fill_the_same(labels: np.ndarray, connectivity: int) -> None:
+    for label, loops in trace_outlines(labels, connectivity=connectivity).items():
         pieces = [piece for loop in loops for piece in split_at_pinches(loop)]
         assert all(len(np.unique(piece, axis=0)) == len(piece) for piece in pieces)
         assert np.array_equal(fill(pieces, labels.shape), labels == label)
+
+
+@settings(deadline=None)
+@given(LABELS)
+def test_connectivity_1_gives_one_outer_ring_per_4_connected_part(labels: np.ndarray) -> None:
+    for label, loops in trace_outlines(labels, connectivity=1).items():
+        pieces = [piece for loop in loops for piece in split_at_pinches(loop)]
+        parts = components(labels == label)[1]
+        assert sum(signed_area(piece) > 0 for piece in pieces) == parts
 
 
 def test_one_pixel_is_a_clockwise_square() -> None:
@@ -87,9 +95,11 @@ def test_ring_has_an_outer_loop_then_a_hole_of_the_other_orientation() -> None:
 
 
 def test_diagonal_pixels_make_one_loop_that_splits_in_two() -> None:
-    [loop] = trace_outlines(np.eye(2, dtype=int))[1]
+    diagonal = np.eye(2, dtype=int)
+    [loop] = trace_outlines(diagonal)[1]
     assert len(loop) == 8
     assert [signed_area(piece) for piece in split_at_pinches(loop)] == [1, 1]
+    assert len(trace_outlines(diagonal, connectivity=1)[1]) == 2
 
 
 def test_no_objects_no_outlines() -> None:

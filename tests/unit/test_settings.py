@@ -53,7 +53,7 @@ def test_every_setting_has_a_label_a_help_and_a_group() -> None:
     schema = Settings.model_json_schema()
     json.dumps(schema)
     for name, entry in schema["properties"].items():
-        assert entry["label"] and entry["group"] and entry["description"], name
+        assert all(entry[key] for key in ("label", "group", "description")), name
         assert "default" in entry, name
         assert entry["description"].endswith("."), name
     assert not RESERVED & schema["properties"].keys()
