@@ -71,9 +71,11 @@ def is_converted(name: str, value: object) -> bool:
     """Values that the engine takes out of kindness, and the schema does not.
 
     Macros and command lines hand over numbers and truth as text, so "12" is 12 and "yes" is true;
-    as in Python itself, true is 1 for a number.
+    as in Python itself, true is 1 for a number. Channel 2 is the channel "2".
     """
     kind = PROPERTIES[name]["type"]
+    if kind == "string":
+        return isinstance(value, (int, float)) and "enum" not in PROPERTIES[name]
     if kind == "boolean":
         return isinstance(value, (int, float, str))
     return kind in ("number", "integer") and isinstance(value, (bool, str))
