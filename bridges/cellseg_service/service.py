@@ -140,7 +140,7 @@ class Service:
             "device": self.device,
             "uptime_s": round(now - self._started, 1),
             "idle_exit_s": self.options.idle_timeout_s,
-            "memory": {**memory.describe(), "gpu": _gpu_memory()},
+            "memory": {**memory.describe(), "gpu": self._gpu_memory()},
             "counters": dict(self.scheduler.counters),
             "running": [
                 {
@@ -229,6 +229,18 @@ class Service:
         self.scheduler.start(resolve)
         log.info("ready on %s", self.device)
 
+    def _gpu_memory(self) -> dict[str, Any] | None:
+        """Give the memory of the GPU in use, or None; while it starts, torch is half imported."""
+        torch = sys.modules.get("torch")
+        if not self.scheduler.is_ready or torch is None or not torch.cuda.is_initialized():
+            return None
+        free, total = torch.cuda.mem_get_info()
+        return {
+            "name": torch.cuda.get_device_name(),
+            "used_bytes": total - free,
+            "total_bytes": total,
+        }
+
     def _make_runner(self, device: str) -> Runner:
         return Worker(
             device,
@@ -279,16 +291,4 @@ def _outcome(job: Job) -> dict[str, Any]:
         "warnings": result.get("warnings", []),
         "error": result.get("error"),
         "thumbnail": f"/v1/thumbnails/{job.id}.png" if job.preview else None,
-    }
-
-
-def _gpu_memory() -> dict[str, Any] | None:
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return None
-    free, total = torch.cuda.mem_get_info()
-    return {
-        "name": torch.cuda.get_device_name(),
-        "used_bytes": total - free,
-        "total_bytes": total,
     }

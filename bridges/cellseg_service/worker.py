@@ -133,7 +133,7 @@ class Worker:
             "diameter_px": round(result.diameter_px, 4),
             "axes": result.axes,
             **answer,
-            "provenance": {**result.provenance, "settings": result.settings.model_dump()},
+            "provenance": {**result.provenance, "settings": job.settings.model_dump()},
             "warnings": [*warnings, *result.warnings],
             "seconds": seconds,
         }

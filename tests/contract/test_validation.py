@@ -86,6 +86,11 @@ def has_no_utf8(value: object) -> bool:
     return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
+def is_beyond_int64(value: object) -> bool:
+    """A whole number written as a float that no integer of 64 bits can hold."""
+    return isinstance(value, float) and abs(value) >= 2**63
+
+
 def ends_in_a_newline(value: object) -> bool:
     """Python's ``$``, which the validator of these tests uses, allows one; ECMAScript's not."""
     return isinstance(value, str) and value.endswith("\n")
@@ -102,6 +107,7 @@ def test_one_setting_is_judged_alike(setting: tuple[str, Any]) -> None:
             breaks_a_rule_between_settings({name: value})
             or has_no_utf8(value)
             or ends_in_a_newline(value)
+            or is_beyond_int64(value)
         )
 
 
