@@ -74,10 +74,12 @@ def write_outputs(
         if "rois" in paths:
             write_rois(paths["rois"], result.labels, result.axes)
         if "overlay" in paths:
-            write_overlay(paths["overlay"], *_middle_plane(image, result))
+            write_overlay(paths["overlay"], *middle_plane(image, result))
         rows = list(object_rows(result, image.pixel_size_um, job.fields))
         if "table" in paths:
-            write_table(paths["table"], object_columns(result, image.pixel_size_um, job), rows)
+            write_table(
+                paths["table"], object_columns(result, image.pixel_size_um, job.fields), rows
+            )
         if "geojson" in paths:
             write_geojson(paths["geojson"], result.labels, result.axes, rows)
         record = run_record(job, image, result, final, sources, axes)
@@ -124,9 +126,11 @@ def run_record(
     }
 
 
-def object_columns(result: Segmentation, pixel_size_um: dict[str, float], job: Job) -> list[str]:
+def object_columns(
+    result: Segmentation, pixel_size_um: dict[str, float], fields: dict[str, str]
+) -> list[str]:
     """Give the columns of the object table: plate fields, then the object's, µm beside px."""
-    columns = list(job.fields)
+    columns = list(fields)
     for name in result.objects:
         columns.append(name)
         columns += [micron for micron, _ in _in_microns(name, pixel_size_um)]
@@ -161,7 +165,7 @@ def _in_microns(name: str, pixel_size_um: dict[str, float]) -> list[tuple[str, f
     return [(name.removesuffix("_px") + unit, factors[name])]
 
 
-def _middle_plane(image: ImageData, result: Segmentation) -> tuple[np.ndarray, np.ndarray]:
+def middle_plane(image: ImageData, result: Segmentation) -> tuple[np.ndarray, np.ndarray]:
     """Give the middle plane for the overlay: (Y, X) or (Y, X, 3) pixels, and its labels."""
     pixels = image.pixels
     axes = image.axes

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import click
 from cellseg_engine._version import __version__
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
+SERVICE_TIMEOUT_S = 20.0
 
 REQUIRED = (
     "numpy",
@@ -82,6 +84,8 @@ def examine() -> Iterator[Finding]:
     for check in (_check_device, _check_models, _check_models_folder, _check_cache, _check_run):
         yield _guarded(check)
     yield from (_check_optional(name, *about) for name, about in OPTIONAL.items())
+    if importlib.util.find_spec("cellseg_client") is not None:
+        yield _guarded(_check_service)
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:
@@ -191,6 +195,28 @@ def _check_run() -> Finding:
         OK,
         f"works, on {result.provenance['device']} in {result.provenance['precision']}",
     )
+
+
+def _check_service() -> Finding:
+    """Ask the client, as any host does, whether an engine runs; none is started."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "cellseg_client", "status"],
+        capture_output=True,
+        text=True,
+        timeout=SERVICE_TIMEOUT_S,
+        check=False,
+    )
+    about = json.loads(answer.stdout)
+    if about.get("running"):
+        return Finding(
+            "service",
+            OK,
+            f"an engine runs at {about['url']} (process {about['pid']}, version "
+            f"{about['version']})",
+        )
+    if "error" in about:
+        return Finding("service", PROBLEM, about["error"]["message"], about["error"]["hint"])
+    return Finding("service", OK, "no engine runs as a service; hosts start one when needed")
 
 
 def _describe_cpu() -> str:

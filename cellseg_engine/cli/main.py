@@ -19,6 +19,7 @@ COMMANDS = {
     "segment": "Find the cells or nuclei in images, folders or plates.",
     "evaluate": "Score label images against the truth.",
     "models": "List, explain, import and export models.",
+    "serve": "Run the engine as a service for Fiji, CellProfiler and other machines.",
     "doctor": "Say what is installed, what is missing and how to get it.",
     "about": "Version, how to cite, and a methods paragraph for a paper.",
     "demo": "Segment the real images that come with the program.",

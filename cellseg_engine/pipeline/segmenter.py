@@ -325,8 +325,8 @@ class _StackWork:
         if self._extreme:
             warnings.append(
                 "Some pixels are more than 10,000 times the contrast of the image away from its "
-                "other values and were limited to that; objects around them may be missing. Replace "
-                "such pixels by the background."
+                "other values and were limited to that; objects around them may be missing. "
+                "Replace such pixels by the background."
             )
         if self._blank:
             which = (

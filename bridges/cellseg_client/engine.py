@@ -1,0 +1,392 @@
+"""The engine as a host sees it: images in, labels out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from cellseg_client.connection import (
+    SILENCE_TIMEOUT_S,
+    Connection,
+    Exchange,
+    NotRunningError,
+    make_error,
+)
+from cellseg_client.errors import (
+    AccessError,
+    EngineTimeoutError,
+    SegmentationCancelledError,
+)
+from cellseg_client.start import Found, find_or_start
+
+if TYPE_CHECKING:
+    import numpy as np
+
+START_TIMEOUT_S = 60.0
+SEGMENT_TIMEOUT_S = 24 * 3600.0
+
+_PROCESS = uuid.uuid4().hex[:12]
+
+
+class Progress(NamedTuple):
+    """How far a segmentation is.
+
+    Attributes
+    ----------
+    stage
+        ``queued``, ``loading``, ``size``, ``network`` or ``labels``.
+    fraction
+        Of the stage, 0 to 1.
+    plane, planes
+        The plane at work, from 0, and how many there are.
+    position
+        In the queue, how many images come first.
+    job
+        For `Engine.cancel`.
+    """
+
+    stage: str
+    fraction: float
+    plane: int
+    planes: int
+    position: int
+    job: str
+
+
+class Result(NamedTuple):
+    """What a segmentation gives back.
+
+    Attributes
+    ----------
+    labels
+        uint16 (int32 above 65,535 objects) of shape (Y, X), or (T, Z, Y, X) as the image had
+        them; 0 is background. None if it was not asked for, as the others.
+    axes
+        Of the labels.
+    n_objects, diameter_px
+        Number of objects, and the diameter that the image was scaled by.
+    table
+        Columns of the object table.
+    rois
+        Bytes of an ImageJ ROI archive (.zip).
+    probability
+        float32 of the labels' shape.
+    flows
+        float32 of shape (2, *labels.shape), y and x.
+    provenance, warnings, seconds
+        What ran, sentences for the user, seconds of each part in the engine.
+    """
+
+    labels: Optional[np.ndarray]
+    axes: str
+    n_objects: int
+    diameter_px: float
+    table: Optional[Dict[str, np.ndarray]]
+    rois: Optional[bytes]
+    probability: Optional[np.ndarray]
+    flows: Optional[np.ndarray]
+    provenance: Dict[str, Any]
+    warnings: List[str]
+    seconds: Dict[str, float]
+
+
+def ensure(
+    engine_python: Optional[str] = None,
+    timeout_s: float = START_TIMEOUT_S,
+    arguments: Sequence[str] = (),
+) -> Engine:
+    """Give this user's engine on this machine, started if none runs.
+
+    Parameters
+    ----------
+    engine_python
+        Python that has the engine; if None, the variable ``CELLSEG_ENGINE_PYTHON`` says it, or
+        this Python has it.
+    timeout_s
+        Longest wait for it.
+    arguments
+        More arguments of the service (see ``cellseg serve --help``), if it is started now.
+
+    Raises
+    ------
+    EngineStartError
+        It cannot be started.
+    EngineTimeoutError
+        It is not ready in time, or the one that runs hangs; the message names the process.
+    """
+    python = str(engine_python) if engine_python else None
+    found = find_or_start(python, timeout_s, arguments)
+    return Engine(found.connection, found, lambda: find_or_start(python, timeout_s, arguments))
+
+
+def connect(url: str, token: str) -> Engine:
+    """Give an engine on another machine (or any, by its address); arrays travel over the network.
+
+    Raises
+    ------
+    AccessError
+        What listens there does not know the token.
+    EngineLostError, EngineTimeoutError
+        Nothing answers.
+    """
+    connection = Connection(url, token)
+    if connection.prove() is None:
+        raise AccessError(
+            "What listens at {} is no engine with this token.".format(url),
+            hint="Take address and token from the terminal where `cellseg serve` runs.",
+        )
+    return Engine(connection)
+
+
+class Engine:
+    """A running engine; made by `ensure` or `connect`. May be used by several threads."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        found: Optional[Found] = None,
+        restart: Optional[Callable[[], Found]] = None,
+    ) -> None:
+        self._connection = connection
+        self._found = found
+        self._restart = restart
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self._connection.url
+
+    @property
+    def token(self) -> str:
+        """Its secret."""
+        return self._connection.token
+
+    @property
+    def pid(self) -> int:
+        """Its process, 0 for one on another machine."""
+        return self._connection.pid
+
+    @property
+    def exchange_folders(self) -> List[Path]:
+        """Its exchange folders, the fast one first; none for one on another machine."""
+        if self._found is None:
+            return []
+        record = self._found.record
+        return list(dict.fromkeys(Path(record[n]) for n in ("exchange", "exchange_large")))
+
+    def health(self) -> Dict[str, Any]:
+        """Ask how it is."""
+        return self._connection.ask("GET", "/v1/health")
+
+    def models(self) -> List[Dict[str, Any]]:
+        """Ask for the models it has."""
+        models: List[Dict[str, Any]] = self._connection.ask("GET", "/v1/models")["items"]
+        return models
+
+    def schema(self) -> Dict[str, Any]:
+        """Ask for the settings it knows, as JSON Schema."""
+        return self._connection.ask("GET", "/v1/schema")
+
+    def status(self) -> Dict[str, Any]:
+        """Ask what it does."""
+        return self._connection.ask("GET", "/v1/status")
+
+    def cancel(self, job: str) -> None:
+        """Stop a job, also one of another thread; it ends between two tiles."""
+        self._connection.ask("DELETE", "/v1/jobs/" + job)
+
+    def segment(  # noqa: PLR0913 - the names of the wire
+        self,
+        array: Any,
+        axes: Optional[str] = None,
+        settings: Optional[Mapping[str, Any]] = None,
+        outputs: Sequence[str] = ("labels",),
+        progress: Optional[Callable[[Progress], None]] = None,
+        is_cancelled: Optional[Callable[[], bool]] = None,
+        timeout_s: float = SEGMENT_TIMEOUT_S,
+        *,
+        channel_names: Sequence[str] = (),
+        pixel_size_um: Optional[Mapping[str, float]] = None,
+        title: str = "",
+        client: str = "",
+    ) -> Result:
+        """Find the objects of an image.
+
+        Parameters
+        ----------
+        array
+            Real numbers, any dtype up to 64 bits.
+        axes
+            What the dimensions are, for example ``"CYX"``; may be left out for 2-D images.
+        settings
+            Names and values, see `schema`; defaults for those left out.
+        outputs
+            Of ``labels``, ``rois``, ``table``, ``probability``, ``flows``.
+        progress
+            Called at each news, in this thread.
+        is_cancelled
+            Asked twice a second; when it says True the job is stopped.
+        timeout_s
+            Longest wait for the result, also in the queue; then the job is stopped.
+        channel_names, pixel_size_um
+            Names that settings may use; size of a pixel along Y and X for columns in µm.
+        title, client
+            For people at the status page; who asks (the queue is fair between clients).
+
+        Raises
+        ------
+        RefusedError
+            The image or a setting cannot be used; the sentence is the engine's.
+        FailedError
+            A defect of the engine.
+        EngineLostError
+            It ended in the middle; the next call starts a new one.
+        EngineTimeoutError
+            It hangs, or ``timeout_s`` is over.
+        SegmentationCancelledError
+            It was stopped.
+        """
+        from cellseg_client.exchange import check_array
+
+        request = {
+            "settings": dict(settings or {}),
+            "axes": axes,
+            "outputs": list(outputs),
+            "channel_names": list(channel_names),
+            "pixel_size_um": dict(pixel_size_um or {}),
+            "title": title,
+            "client": client or "process {} ({})".format(os.getpid(), _PROCESS),
+        }
+        job = _Job(request, check_array(array), progress, is_cancelled, timeout_s)
+        try:
+            return self._run(job)
+        except (NotRunningError, FileNotFoundError) as error:
+            # Nothing was asked yet: the engine ended since, for example after an idle hour.
+            if self._restart is None:
+                raise
+            self._renew(error)
+            return self._run(job)
+
+    def _run(self, job: _Job) -> Result:
+        exchange = self._make_exchange()
+        image, leftovers = exchange.send(job.array)
+        try:
+            answer = job.run(self._connection, image)
+        finally:
+            for path in leftovers:
+                try:
+                    path.unlink()
+                except OSError:
+                    pass  # the engine has removed it, which is the rule
+        return _make_result(answer, exchange)
+
+    def _renew(self, error: Exception) -> None:
+        if self._restart is None:
+            raise error
+        self._found = self._restart()
+        self._connection = self._found.connection
+
+    def _make_exchange(self) -> Any:
+        from cellseg_client.exchange import LocalExchange, RemoteExchange
+
+        if self._found is None:
+            return RemoteExchange(self._connection)
+        return LocalExchange(self.exchange_folders)
+
+
+class _Job:
+    """One request and the caller's wishes while it runs."""
+
+    def __init__(
+        self,
+        request: Dict[str, Any],
+        array: np.ndarray,
+        progress: Optional[Callable[[Progress], None]],
+        is_cancelled: Optional[Callable[[], bool]],
+        timeout_s: float,
+    ) -> None:
+        from cellseg_client import WIRE
+
+        self._request = dict(request, wire=WIRE)
+        self.array = array
+        self._progress = progress
+        self._is_cancelled = is_cancelled
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+        self._job = ""
+        self._pid = 0
+
+    def run(self, connection: Connection, image: Dict[str, str]) -> Dict[str, Any]:
+        """Give the result event; leaving early closes the connection, which stops the job."""
+        body = json.dumps(dict(self._request, image=image)).encode("ascii")
+        wait_s = max(0.1, min(SILENCE_TIMEOUT_S, self._deadline - time.monotonic()))
+        with connection.open("POST", "/v1/segment", body=body, timeout_s=wait_s) as answer:
+            while True:
+                event = self._next(connection, answer)
+                if event.get("event") == "result":
+                    break
+                self._tell(event)
+                if self._is_cancelled is not None and self._is_cancelled():
+                    raise SegmentationCancelledError("The segmentation was cancelled.")
+                if time.monotonic() > self._deadline:
+                    raise EngineTimeoutError(
+                        "{} has no result after {:g} s; the job is stopped.".format(
+                            connection.name[0].upper() + connection.name[1:], self._timeout_s
+                        ),
+                        hint="Give it more time, or look at its status page.",
+                    )
+        if event.get("status") != "ok":
+            raise make_error(str(event.get("status")), event.get("error") or {})
+        return event
+
+    def _next(self, connection: Connection, answer: Exchange) -> Dict[str, Any]:
+        line = answer.readline()
+        if not line.endswith(b"\n"):
+            raise connection.lost()
+        try:
+            event = json.loads(line.decode("utf-8"))
+        except ValueError as error:
+            raise connection.lost() from error
+        return event if isinstance(event, dict) else {}
+
+    def _tell(self, event: Dict[str, Any]) -> None:
+        self._job = str(event.get("job", self._job))
+        kind = event.get("event")
+        if self._progress is None or kind not in ("queued", "progress"):
+            return
+        self._progress(
+            Progress(
+                str(event.get("stage", kind)),
+                float(event.get("fraction", 0.0)),
+                int(event.get("plane", 0)),
+                int(event.get("planes", 1)),
+                int(event.get("position", 0)),
+                self._job,
+            )
+        )
+
+
+def _make_result(answer: Dict[str, Any], exchange: Any) -> Result:
+    from cellseg_client.exchange import read_table
+
+    def array(name: str) -> Optional[np.ndarray]:
+        return exchange.array(answer[name]) if answer.get(name) else None
+
+    table = answer.get("table")
+    return Result(
+        labels=array("labels"),
+        axes=str(answer.get("axes", "YX")),
+        n_objects=int(answer["objects"]),
+        diameter_px=float(answer["diameter_px"]),
+        table=read_table(exchange.data(table["csv"]).decode("utf-8")) if table else None,
+        rois=exchange.data(answer["rois"]) if answer.get("rois") else None,
+        probability=array("probability"),
+        flows=array("flows"),
+        provenance=dict(answer.get("provenance") or {}),
+        warnings=[str(text) for text in answer.get("warnings") or []],
+        seconds=dict(answer.get("seconds") or {}),
+    )

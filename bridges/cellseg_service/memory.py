@@ -1,0 +1,105 @@
+"""Memory: how much there is, and how much a job needs at least."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cellseg_engine.core.axes import check_axes
+from cellseg_engine.settings import Settings
+from cellseg_service.errors import MemoryNeededError
+from cellseg_service.exchange import ArrayHeader
+
+_CGROUP = Path("/sys/fs/cgroup")
+MAX_SCALED_PIXELS = 250_000_000
+"""Largest plane that the pipeline lets the network see."""
+MODEL_DIAMETER_PX = 17.0
+"""Of the usual models the smallest, so that what is needed is not overstated."""
+_PLANE_BYTES = 60
+_FIELDS_BYTES = 12
+
+
+def available_bytes() -> int:
+    """Give the memory that can still be used: of the machine, and of our container's share."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        # Pages of files count as used, but are given back when needed.
+        cached = sum(
+            int(line.split()[1])
+            for line in (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+            if line.startswith(("inactive_file ", "active_file "))
+        )
+        if limit != "max":
+            free = min(free, max(0, int(limit) - used + cached))
+    except (OSError, ValueError):
+        pass  # not in such a container
+    return free
+
+
+def describe() -> dict[str, Any]:
+    """Give the memory that this process uses and the machine has, for the status page."""
+    return {
+        "rss_bytes": int(psutil.Process().memory_info().rss),
+        "total_bytes": int(psutil.virtual_memory().total),
+    }
+
+
+def needed_bytes(
+    header: ArrayHeader,
+    axes: str | None,
+    settings: Settings,
+    outputs: Collection[str],
+) -> int:
+    """Give what a job needs at least: the image, its labels and fields, the work on one plane.
+
+    ``MODEL_DIAMETER_PX`` over the diameter is how much the network's plane is larger; where the
+    diameter is still to be estimated, as large is assumed.
+    """
+    pixels, plane = _pixels(header, axes)
+    fields = _FIELDS_BYTES * pixels if {"probability", "flows"} & set(outputs) else 0
+    stack = header.nbytes + header.size + 4 * pixels + fields
+    scale = MODEL_DIAMETER_PX / settings.diameter_px if settings.diameter_px else 1.0
+    scaled = min(MAX_SCALED_PIXELS, plane * scale**2)
+    return stack + int(_PLANE_BYTES * max(plane, scaled))
+
+
+def check_memory(needed: int, available: int) -> None:
+    """Refuse a job that cannot fit.
+
+    Raises
+    ------
+    MemoryNeededError
+        With the numbers.
+    """
+    if needed > available:
+        raise MemoryNeededError(
+            f"The image does not fit into the memory: it needs at least {amount(needed)} and "
+            f"{amount(available)} are free.",
+            hint="Segment a part of it at a time, ask for fewer outputs, or end other programs.",
+        )
+
+
+def amount(size_bytes: int) -> str:
+    """Give a size for people."""
+    size_bytes = max(0, size_bytes)
+    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:,.2f} MB"
+
+
+def output_bytes(header: ArrayHeader, axes: str | None, outputs: Collection[str]) -> int:
+    """Give the size of the arrays of a result, at most."""
+    per_pixel = {"labels": 4, "probability": 4, "flows": 8}
+    return _pixels(header, axes)[0] * sum(per_pixel.get(name, 0) for name in set(outputs))
+
+
+def _pixels(header: ArrayHeader, axes: str | None) -> tuple[int, int]:
+    """Give the number of pixels of all planes, without channels, and of one plane."""
+    name = check_axes(axes, header.shape)
+    sizes = dict(zip(name, header.shape, strict=True))
+    plane = sizes["Y"] * sizes["X"]
+    return plane * math.prod(sizes.get(letter, 1) for letter in "TZ"), plane

@@ -1,0 +1,1 @@
+"""What `tools/render_contract.py` writes, one module for each kind of file."""
