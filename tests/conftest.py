@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +40,22 @@ def require(thing: Thing | None, reason: str) -> Thing:
     if os.environ.get("CELLSEG_REQUIRE_HOSTS") == "1":
         pytest.fail(f"{reason} (CELLSEG_REQUIRE_HOSTS is 1)", pytrace=False)
     pytest.skip(reason)
+
+
+def find_pythons(version: str) -> list[Path]:
+    """Give the Pythons of an older version, for example ``3.8``, that this machine has.
+
+    They are no hosts but the ages of hosts: a test without one is skipped, also in continuous
+    integration.
+    """
+    roots = [Path(os.environ.get("PYENV_ROOT", "~/.pyenv")), Path("~/.pyenv")]
+    managed = [
+        python
+        for root in dict.fromkeys(root.expanduser() for root in roots)
+        for python in sorted((root / "versions").glob(f"{version}.*/bin/python"))
+    ]
+    on_path = shutil.which(f"python{version}")
+    return [*managed, *([Path(on_path)] if on_path else [])]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,7 +17,7 @@ import pytest
 import cellseg_client
 from cellseg_engine.settings import Settings, make_settings
 from cellseg_service.wire import CONTRACT_VERSION, WIRE, contract, explain_version_mismatch
-from tests.conftest import ROOT, require
+from tests.conftest import ROOT, find_pythons
 
 CONTRACT = ROOT / "bridges/contract"
 HOSTS = ("cellprofiler", "fiji")
@@ -174,8 +174,10 @@ def test_the_cellprofiler_settings_say_what_the_schema_says(orders: Any) -> None
 
 
 def test_the_cellprofiler_settings_run_under_python_3_8() -> None:
-    found = sorted(Path("~/.pyenv/versions").expanduser().glob("3.8.*/bin/python"))
-    python = require(found[0] if found else None, "needs a Python 3.8 of pyenv")
+    found = find_pythons("3.8")
+    if not found:
+        pytest.skip("needs Python 3.8")
+    python = found[0]
     path = CONTRACT / "cellprofiler_settings.py"
     code = (
         "import json, runpy, sys; before = set(sys.modules); "
