@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import shutil
 import socket
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import imagecodecs
 import numpy as np
 import uvicorn
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -66,12 +68,13 @@ def chromium(profile: Path) -> Iterator[Chrome]:
 
 
 def wait_for(look: Callable[[], Found], what: str) -> Found:
-    """Look again until something true is seen."""
+    """Look again until something true is seen; what vanishes under the look is looked at again."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
+        with contextlib.suppress(StaleElementReferenceException):
+            found = look()
+            if found:
+                return found
         time.sleep(0.05)
     raise AssertionError(f"never seen: {what}")
 
@@ -79,7 +82,10 @@ def wait_for(look: Callable[[], Found], what: str) -> Found:
 def text_of(browser: Chrome, selector: str) -> str:
     """Give the visible text of the first element that fits, or nothing."""
     found = browser.find_elements(By.CSS_SELECTOR, selector)
-    return found[0].text if found else ""
+    try:
+        return found[0].text if found else ""
+    except StaleElementReferenceException:  # the page has just put another in its place
+        return text_of(browser, selector)
 
 
 def complaints(browser: Chrome) -> list[dict[str, Any]]:
