@@ -158,7 +158,7 @@ def test_a_hung_engine_is_a_time_out_that_names_the_process(there: Place) -> Non
 
 def test_an_engine_that_hangs_in_a_job_is_left_at_the_time_limit(shared_there: Place) -> None:
     engine = shared_there.engine()
-    settings = {"model": "deaf", "iterations": 200}
+    settings = {"model": "deaf", "iterations": 500}
     with pytest.raises(EngineTimeoutError, match=r"no result after 1\.2 s; the job is stopped"):
         engine.segment(disks(), "YX", settings, timeout_s=1.2)
     assert engine.status()["running"]  # left while it was still deaf
