@@ -9,18 +9,7 @@ from pathlib import Path
 from cellseg_engine.batch.run import JobResult
 from cellseg_engine.errors import WriteError
 from cellseg_engine.io.staging import staged
-from cellseg_engine.io.tables import write_table
-
-SUMMARY_COLUMNS = (
-    "image",
-    "status",
-    "objects",
-    "diameter_px",
-    "seconds",
-    "labels",
-    "warnings",
-    "error",
-)
+from cellseg_engine.io.tables import SUMMARY_COLUMNS, write_table
 
 
 def write_summary(out: Path, results: Sequence[JobResult]) -> Path:

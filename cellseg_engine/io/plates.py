@@ -11,11 +11,11 @@ import numpy as np
 
 from cellseg_engine.errors import ReadError, SettingsError
 from cellseg_engine.io.images import IMAGE_SUFFIXES, ImageData, image_stem, read_image
+from cellseg_engine.io.tables import SUMMARY_COLUMNS
 
 CHANNEL = "channel"
 _TABLE_COLUMNS = ("label", "t", "z", "mean_probability", "flow_error", "touches_edge")
-_SUMMARY_COLUMNS = ("image", "status", "objects", "seconds", "labels", "warnings", "error")
-RESERVED_FIELDS = frozenset((*_TABLE_COLUMNS, *_SUMMARY_COLUMNS))
+RESERVED_FIELDS = frozenset((*_TABLE_COLUMNS, *SUMMARY_COLUMNS))
 """Columns of the result tables; so are names in `_RESERVED`."""
 _RESERVED = re.compile(r".*_(px|um|um2)|intensity_mean_.*")
 _TOKEN = re.compile(r"\{([^{}]*)\}|(\*)|([^{}*]+)")

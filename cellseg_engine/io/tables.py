@@ -9,6 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+SUMMARY_COLUMNS = (
+    "image",
+    "status",
+    "objects",
+    "diameter_px",
+    "seconds",
+    "labels",
+    "warnings",
+    "error",
+)
+"""Columns of ``summary.csv``, beside the fields of a plate, which may not have these names."""
+
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Write a CSV file: UTF-8, comma, decimal point, one line feed per row, names first.

@@ -95,12 +95,7 @@ def read_card(path: Path) -> ModelCard:
     WeightsError
         Damaged, or not written by CellSeg.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path) from error
-    return _parse_card(path, metadata)
+    return _read_file(path, with_arrays=False)[0]
 
 
 def read_weights(path: Path) -> WeightsFile:
@@ -111,13 +106,7 @@ def read_weights(path: Path) -> WeightsFile:
     WeightsError
         Damaged, or not written by CellSeg.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path) from error
-    card = _parse_card(path, metadata)
+    card, arrays = _read_file(path, with_arrays=True)
     size_arrays = {
         name.removeprefix(SIZE_PREFIX): arrays.pop(name)
         for name in sorted(arrays)
@@ -169,6 +158,17 @@ def is_file(path: Path) -> bool:
 
 def _storable(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _read_file(path: Path, *, with_arrays: bool) -> tuple[ModelCard, dict[str, np.ndarray]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            names = list(file.keys()) if with_arrays else []
+            arrays = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path) from error
+    return _parse_card(path, metadata), arrays
 
 
 def _parse_card(path: Path, metadata: dict[str, str]) -> ModelCard:
