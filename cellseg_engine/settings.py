@@ -18,9 +18,7 @@ from cellseg_engine.errors import SettingsError
 
 DEFAULT_MODEL = "nuclei-provisional"
 
-RESERVED = frozenset(
-    {"stitch_threshold", "volume_mode", "anisotropy", "flow_smoothing_px", "model_side_views"}
-)
+RESERVED = frozenset({"volume_mode", "anisotropy", "flow_smoothing_px", "model_side_views"})
 """Names kept free for stacks segmented as volumes; giving one today is an error that says so."""
 
 
@@ -128,7 +126,8 @@ class Settings(BaseModel):
         unit="px²",
         step=1,
         ge=0,
-        help="Smaller objects are removed; 0 keeps all.",
+        help="Smaller objects are removed; 0 keeps all. In a stack the area in each plane counts, "
+        "before planes are linked.",
     )
     max_area_px: int = _setting(
         0,
@@ -137,7 +136,8 @@ class Settings(BaseModel):
         unit="px²",
         step=1,
         ge=0,
-        help="Larger objects are removed; 0 sets no limit.",
+        help="Larger objects are removed; 0 sets no limit. In a stack the area in each plane "
+        "counts, before planes are linked.",
     )
     max_size_fraction: float = _setting(
         0.4,
@@ -152,7 +152,8 @@ class Settings(BaseModel):
         False,
         label="Exclude edge objects",
         group="Size",
-        help="Remove objects that touch the border of the image.",
+        help="Remove objects that touch the border of the image; in a stack only from the planes "
+        "where they touch it.",
     )
 
     # -- decision ----------------------------------------------------------------------
@@ -193,6 +194,26 @@ class Settings(BaseModel):
         group="Decision",
         help="How the flow between pixels is read during the dynamics; nearest is the original "
         "paper's.",
+    )
+    fill_holes: bool = _setting(
+        True,
+        label="Fill holes inside objects",
+        group="Decision",
+        help="Background that an object encloses in its plane becomes part of it; objects inside "
+        "its hole stay.",
+    )
+
+    # -- stacks ------------------------------------------------------------------------
+    stitch_threshold: float = _setting(
+        0.0,
+        label="Link planes above IoU",
+        group="Stacks",
+        step=0.05,
+        ge=0,
+        le=1,
+        help="Objects of neighbouring Z planes become one 3-D object where they overlap by more "
+        "than this (intersection over union), best pairs first; 0 does not link planes. Time "
+        "points are never linked.",
     )
 
     # -- running -----------------------------------------------------------------------
@@ -270,7 +291,8 @@ def make_settings(values: Settings | dict[str, Any] | None = None, /, **more: An
         raise SettingsError(
             f"{reserved[0]} is reserved for segmenting stacks as volumes, which this version "
             "does not do yet.",
-            hint="Leave it out: each plane is segmented on its own.",
+            hint="Leave it out: each plane is segmented on its own, and stitch_threshold links "
+            "the planes.",
         )
     try:
         return Settings.model_validate(given)

@@ -153,16 +153,21 @@ def object_rows(
 def _in_microns(name: str, pixel_size_um: dict[str, float]) -> list[tuple[str, float]]:
     """Give the name and factor of a column's twin in µm, if the calibration is known.
 
-    A diameter has one only where the pixels are square.
+    A diameter stays that of a disk of equal area; what extends in Z has one only where the
+    distance of the planes is known.
     """
-    y, x = pixel_size_um.get("Y", 0.0), pixel_size_um.get("X", 0.0)
-    if not (y and x) or not name.endswith("_px"):
+    z, y, x = (pixel_size_um.get(letter, 0.0) for letter in "ZYX")
+    if not (y and x):
         return []
-    if name == "diameter_px" and not np.isclose(y, x, rtol=1e-3):
-        return [("diameter_um", float(np.sqrt(y * x)))]
-    factors = {"centroid_y_px": y, "centroid_x_px": x, "area_px": y * x, "diameter_px": x}
-    unit = "_um2" if name == "area_px" else "_um"
-    return [(name.removesuffix("_px") + unit, factors[name])]
+    twins = {
+        "centroid_y_px": ("centroid_y_um", y),
+        "centroid_x_px": ("centroid_x_um", x),
+        "area_px": ("area_um2", y * x),
+        "diameter_px": ("diameter_um", float(np.sqrt(y * x))),
+    }
+    if z:
+        twins |= {"centroid_z_px": ("centroid_z_um", z), "volume_px": ("volume_um3", z * y * x)}
+    return [twins[name]] if name in twins else []
 
 
 def middle_plane(image: ImageData, result: Segmentation) -> tuple[np.ndarray, np.ndarray]:

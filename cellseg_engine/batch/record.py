@@ -166,11 +166,13 @@ def _source_difference(sources: list[dict[str, Any]], files: Sequence[Path]) -> 
 
 
 def _settings_difference(then: dict[str, Any], settings: Settings) -> str:
-    now = settings.model_dump()
+    # A setting that the engine of then did not know worked as its default does now.
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    before = {**defaults, **then}
     changed = [
-        f"{name} {then.get(name)!r} instead of {value!r}"
-        for name, value in now.items()
-        if name not in _RUNNING_ONLY and then.get(name) != value
+        f"{name} {before[name]!r} instead of {value!r}"
+        for name, value in settings.model_dump().items()
+        if name not in _RUNNING_ONLY and before[name] != value
     ]
     return f"made with other settings: {', '.join(changed)}" if changed else ""
 

@@ -76,8 +76,20 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
         f"{run['diameter_px']:.1f} px. Pixels with a probability above "
         f"{settings['probability_threshold']:g} were assigned to objects by {run['iterations']} "
         f"steps of the flow dynamics ({settings['interpolation']} interpolation){extra}. "
-        f"{_removals(settings)} The network ran in {run['precision']} on {run['device']}."
+        f"{_removals(settings)}{_linking(settings)} "
+        f"The network ran in {run['precision']} on {run['device']}."
     )
+
+
+def _linking(settings: dict[str, Any]) -> str:
+    """Say how planes were linked, and that holes were left, where it was so."""
+    text = "" if settings.get("fill_holes", True) else " Holes inside objects were left."
+    if settings.get("stitch_threshold", 0):
+        text += (
+            " In stacks, objects of neighbouring planes were linked where their intersection "
+            f"over union exceeded {settings['stitch_threshold']:g}."
+        )
+    return text
 
 
 def _removals(settings: dict[str, Any]) -> str:

@@ -14,10 +14,13 @@ from cellseg_engine.io.images import IMAGE_SUFFIXES, ImageData, image_stem, read
 from cellseg_engine.io.tables import SUMMARY_COLUMNS
 
 CHANNEL = "channel"
-_TABLE_COLUMNS = ("label", "t", "z", "mean_probability", "flow_error", "touches_edge")
+_TABLE_COLUMNS = (
+    *("label", "t", "z", "z_first", "z_last"),
+    *("mean_probability", "flow_error", "touches_edge"),
+)
 RESERVED_FIELDS = frozenset((*_TABLE_COLUMNS, *SUMMARY_COLUMNS))
 """Columns of the result tables; so are names in `_RESERVED`."""
-_RESERVED = re.compile(r".*_(px|um|um2)|intensity_mean_.*")
+_RESERVED = re.compile(r".*_(px|um|um2|um3)|intensity_mean_.*")
 _TOKEN = re.compile(r"\{([^{}]*)\}|(\*)|([^{}*]+)")
 _SUFFIXES = tuple(sorted(IMAGE_SUFFIXES))
 

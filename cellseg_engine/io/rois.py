@@ -41,7 +41,8 @@ def encode_rois(labels: np.ndarray, axes: str) -> bytes:
     """Give the outlines as the bytes of an ImageJ ROI archive (.zip), for the ROI Manager.
 
     One ROI per object and plane: a traced polygon, or a composite where the object has holes or
-    several parts. ImageJ's mask of the ROI is exactly the object's pixels.
+    several parts. ImageJ's mask of the ROI is exactly the object's pixels. The ROIs of a 3-D
+    object have its label in all their names.
 
     Parameters
     ----------
@@ -83,7 +84,8 @@ def write_geojson(
     """Write the outlines as a GeoJSON FeatureCollection of detections, as QuPath imports it.
 
     One feature per object and plane, a Polygon or MultiPolygon along the pixel edges, in pixels:
-    (0, 0) is the outer corner of the first pixel. Features of stacks carry their plane.
+    (0, 0) is the outer corner of the first pixel. Features of stacks carry their plane; those of
+    a 3-D object share its name and the measurements of the whole.
 
     Parameters
     ----------

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
+import sys
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +13,11 @@ import torch
 
 from cellseg_engine.errors import DeviceError
 from cellseg_engine.nets.unet import ResidualUNet
+
+# of malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_KEPT_BYTES = 1 << 29
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -65,6 +73,8 @@ class TorchRuntime:
         # On 2 CPU cores 8 tiles took 2.15 s in one batch and 1.47 s one by one: large batches
         # spend the difference on fresh memory.
         self.best_batch = 1 if self._device.type == "cpu" else 8
+        if self._device.type == "cpu":
+            reuse_freed_memory()
         layout = torch.contiguous_format if self._device.type == "mps" else torch.channels_last
         self._layout = layout
         self._net = net.to(self._device).to(memory_format=layout)
@@ -83,6 +93,22 @@ class TorchRuntime:
                 return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, dtype=_DTYPES[self.precision])
+
+
+@functools.cache
+def reuse_freed_memory() -> None:
+    """Let the C library keep up to half a GB of what a layer frees for the next one.
+
+    glibc gives blocks of a layer's size back to the system at once, and the system has to clear
+    the same pages again for the next layer: 42,000 page faults and a quarter of the time of a
+    448 x 448 image. Other C libraries are left as they are.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -93,7 +93,7 @@ def trace_objects(
 
 
 def clean_objects(labels: np.ndarray, errors: np.ndarray, settings: Settings) -> PlaneObjects:
-    """Drop objects by flow error, size and position, fill holes, number them 1 to n.
+    """Drop objects by flow error, size and position, fill holes if set, number them 1 to n.
 
     Parameters
     ----------
@@ -105,7 +105,9 @@ def clean_objects(labels: np.ndarray, errors: np.ndarray, settings: Settings) ->
     keep = areas(labels) >= max(1, settings.min_area_px)
     if settings.flow_threshold > 0:
         keep &= ~(errors > settings.flow_threshold)
-    labels = fill_holes(keep_labels(labels, keep))
+    labels = keep_labels(labels, keep)
+    if settings.fill_holes:
+        labels = fill_holes(labels)
     errors = errors[keep]
     sizes = areas(labels)[1:]
     good = sizes >= max(1, settings.min_area_px)

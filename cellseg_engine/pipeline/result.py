@@ -19,7 +19,9 @@ class Segmentation:
     ----------
     labels
         int32 of shape (Y, X), or (T, Z, Y, X) with the axes that the image had; 0 is
-        background. Planes of a stack are segmented one by one and no id occurs in two planes.
+        background. Planes of a stack are segmented one by one and no id occurs in two planes,
+        unless they were linked (``stitch_threshold`` above 0 and more than one Z plane): then
+        an id is a 3-D object, in one or more neighbouring planes of one time point.
     axes
         Axes of the labels, for example ``"YX"`` or ``"ZYX"``.
     flows
@@ -35,6 +37,12 @@ class Segmentation:
         Columns of the object table, each of one entry per object: ``label``, ``t``/``z`` (from
         0) for stacks, ``centroid_y_px``, ``centroid_x_px``, ``area_px``, ``diameter_px``,
         ``mean_probability``, ``flow_error``, ``touches_edge``, ``intensity_mean_NAME``.
+
+        Where planes were linked, an entry is a 3-D object and the columns are: ``label``, ``t``
+        for time series, ``centroid_z_px``, ``centroid_y_px``, ``centroid_x_px``, ``volume_px``
+        (voxels), ``z_first``, ``z_last`` (planes, from 0), ``mean_probability`` and
+        ``intensity_mean_NAME`` (over the voxels), ``flow_error`` (mean over the planes, weighted
+        by area), ``touches_edge`` (in Y or X, in any plane).
     settings
         The settings used.
     provenance
@@ -56,7 +64,7 @@ class Segmentation:
 
     @property
     def n_objects(self) -> int:
-        """Number of objects."""
+        """Number of objects; one that goes through several linked planes counts once."""
         return len(self.objects["label"])
 
     @property

@@ -1,7 +1,8 @@
 """The pipeline: one image and its settings in, a `Segmentation` out.
 
 image + axes -> planes -> channels -> normalise -> (size estimate) -> resize -> tiles -> network
--> blend -> resize back -> dynamics -> clusters -> flow check -> holes, sizes -> labels, table.
+-> blend -> resize back -> dynamics -> clusters -> flow check -> holes, sizes -> linked planes
+-> labels, table.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cellseg_engine._version import __version__
 from cellseg_engine.backends.flow_unet import Fields, FlowUNet
 from cellseg_engine.core.axes import PlaneStack, check_finite, to_planes
 from cellseg_engine.core.labels import mean_inside
+from cellseg_engine.pipeline.linking import link_planes
 from cellseg_engine.pipeline.masks import (
     PlaneObjects,
     derive_iterations,
@@ -128,6 +130,8 @@ class Segmenter:
                     fields, settings, iterations, self.model.card.flow_variant
                 )
             work.add(index, pixels, fields, objects, plane)
+        with clock("labels"):
+            work.link(settings.stitch_threshold)
         provenance = self._provenance(preparation, size, iterations, clock)
         return work.finish(preparation, size, provenance)
 
@@ -293,13 +297,16 @@ class _StackWork:
         if prepared.is_extreme:
             self._extreme.append(index)
 
+    def link(self, threshold: float) -> None:
+        """Give overlapping objects of neighbouring planes one id and one row, if wanted."""
+        if threshold > 0 and self._stack.pixels.shape[1] > 1:
+            self._tables = [link_planes(self._labels, _join(self._tables), threshold)]
+
     def finish(
         self, preparation: Preparation, size: SizeEstimate, provenance: dict[str, Any]
     ) -> Segmentation:
         """Give the result of all planes."""
         shape = self._stack.label_shape
-        order = self._tables[0].keys()
-        objects = {name: np.concatenate([table[name] for table in self._tables]) for name in order}
         has_fields = self._keep_fields
         return Segmentation(
             labels=self._labels.reshape(shape),
@@ -308,7 +315,7 @@ class _StackWork:
             logits=self._logits.reshape(shape) if has_fields else self._logits,
             style=(self._style / np.linalg.norm(self._style)).astype(np.float32),
             diameter_px=size.diameter_px,
-            objects=objects,
+            objects=_join(self._tables),
             settings=preparation.settings,
             provenance=provenance,
             warnings=self._warnings(preparation, size),
@@ -342,3 +349,8 @@ class _StackWork:
         if self._count == 0:
             warnings.append("No objects were found.")
         return tuple(warnings)
+
+
+def _join(tables: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Give one table with the rows of several that have the same columns."""
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

@@ -13,7 +13,7 @@ import numpy as np
 
 from cellseg_engine.backends.flow_unet import FlowUNet
 from cellseg_engine.core.labels import areas as count_areas
-from cellseg_engine.core.labels import fill_holes, keep_labels, median_diameter
+from cellseg_engine.core.labels import fill_holes, keep_labels, median_diameter, touches_edge
 from cellseg_engine.core.quality import flow_errors
 from cellseg_engine.core.resize import resize_nearest
 from cellseg_engine.pipeline.masks import BASE_ITERATIONS, trace_objects
@@ -22,6 +22,8 @@ from cellseg_engine.pipeline.progress import Ticker
 from cellseg_engine.settings import Settings
 
 MIN_AREA_PX = 15
+MAX_REFINED_PX = 1024
+"""Side of the window that is segmented for the estimate, at the network's scale."""
 FLOW_THRESHOLD = 0.4
 
 
@@ -64,7 +66,10 @@ def estimate_diameter(
     Notes
     -----
     The refining segmentation follows the paper and Cellpose: nearest-neighbour dynamics at the
-    network's scale, 200 steps, areas measured at the plane's own scale.
+    network's scale, 200 steps, areas measured at the plane's own scale. Unlike there it looks at a
+    window only where the plane is larger than `MAX_REFINED_PX` at the network's scale: the one in
+    which the first pass saw most of objects. A wrong first diameter would otherwise enlarge the
+    plane by any factor.
     """
     if model.size_model is None:
         no_size_model = (
@@ -103,9 +108,14 @@ def _estimate_plane(
     if model.size_model is None:
         raise AssertionError("checked by the caller")
     first_scale = model.card.diam_mean_px / model.card.diam_labels_px
-    style = predict_at_scale(model, plane, first_scale, settings, ticker).style
-    style_diameter = model.size_model.predict(style)
+    first = predict_at_scale(model, plane, first_scale, settings, ticker)
+    style_diameter = model.size_model.predict(first.style)
     scale = model.size_model.diam_mean_px / style_diameter
+    window = densest_window(
+        first.logit > 0, (plane.shape[1], plane.shape[2]), round(MAX_REFINED_PX / scale)
+    )
+    is_part = plane[0][window].shape != plane[0].shape
+    plane = plane[:, *window]
     fields = predict_at_scale(model, plane, scale, settings, ticker)
     labels = trace_objects(
         fields,
@@ -116,8 +126,54 @@ def _estimate_plane(
     )
     errors = flow_errors(labels, fields.flows, model.card.flow_variant)  # type: ignore[arg-type]
     labels = keep_labels(labels, ~(errors > FLOW_THRESHOLD))
-    labels = resize_nearest(labels, (plane.shape[1], plane.shape[2]))
-    return style_diameter, median_diameter(solid_objects(labels))
+    labels = solid_objects(resize_nearest(labels, (plane.shape[1], plane.shape[2])))
+    if is_part:  # objects that the window cuts would make the diameter too small
+        whole = keep_labels(labels, ~touches_edge(labels))
+        labels = whole if whole.any() else labels
+    return style_diameter, median_diameter(labels)
+
+
+def densest_window(mask: np.ndarray, shape: tuple[int, int], side: int) -> tuple[slice, slice]:
+    """Give the part of a plane that holds most of a mask; the middle of it if there is a choice.
+
+    Parameters
+    ----------
+    mask
+        bool of shape (y, x), of the whole plane at another scale.
+    shape
+        Of the plane.
+    side
+        Largest length of the part along Y and X, in pixels of the plane.
+
+    Returns
+    -------
+    tuple of slice
+        Along Y and X of the plane.
+    """
+    lengths = [min(max(side, 1), length) for length in shape]
+    small = [
+        max(1, round(length * n / whole))
+        for length, n, whole in zip(lengths, mask.shape, shape, strict=True)
+    ]
+    # The sum over each window, from the sums over everything above and to the left.
+    sums = np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    counts = (
+        sums[small[0] :, small[1] :]
+        - sums[: -small[0], small[1] :]
+        - sums[small[0] :, : -small[1]]
+        + sums[: -small[0], : -small[1]]
+    )
+    best = np.argwhere(counts == counts.max())
+    middle = (np.array(counts.shape) - 1) / 2
+    start = best[np.abs(best - middle).sum(axis=1).argmin()]
+    starts = [
+        min(round(first * whole / n), whole - length)
+        for first, n, whole, length in zip(start, mask.shape, shape, lengths, strict=True)
+    ]
+    return (
+        slice(starts[0], starts[0] + lengths[0]),
+        slice(starts[1], starts[1] + lengths[1]),
+    )
 
 
 def solid_objects(labels: np.ndarray) -> np.ndarray:

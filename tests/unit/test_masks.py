@@ -7,7 +7,12 @@ import pytest
 
 from cellseg_engine.backends.flow_unet import Fields
 from cellseg_engine.core.flows import labels_to_flows
-from cellseg_engine.pipeline.masks import derive_iterations, describe_objects, fields_to_labels
+from cellseg_engine.pipeline.masks import (
+    clean_objects,
+    derive_iterations,
+    describe_objects,
+    fields_to_labels,
+)
 from cellseg_engine.settings import make_settings
 from tests.unit import plain
 
@@ -55,6 +60,18 @@ def test_sizes_and_edges() -> None:
     inner = run(fields, exclude_edge_objects=True)
     assert inner.max() == labels.max() - (edges > 0).sum()
     assert not inner[0].any()
+
+
+def test_holes_are_filled_unless_it_is_switched_off() -> None:
+    ring = np.zeros((11, 11), np.int32)
+    ring[2:9, 2:9] = 1
+    ring[4:7, 4:7] = 0
+    for fill, area in ((True, 49), (False, 40)):
+        settings = make_settings(fill_holes=fill, min_area_px=40, max_area_px=area)
+        found = clean_objects(ring, np.array([np.nan, 0.1]), settings)
+        assert np.count_nonzero(found.labels) == area
+    smaller = make_settings(fill_holes=True, max_area_px=48)
+    assert not clean_objects(ring, np.array([np.nan, 0.1]), smaller).labels.any()
 
 
 def test_the_table_describes_the_objects() -> None:

@@ -17,6 +17,8 @@ def test_defaults_are_those_of_the_papers() -> None:
     assert settings.min_area_px == 15
     assert (settings.percentile_low, settings.percentile_high) == (1, 99)
     assert settings.diameter_px == 0
+    assert settings.stitch_threshold == 0
+    assert settings.fill_holes
 
 
 @pytest.mark.parametrize(
@@ -37,9 +39,10 @@ def test_defaults_are_those_of_the_papers() -> None:
         ({"min_area_px": 50, "max_area_px": 20}, "max_area_px 20 must not be below min_area_px 50"),
         ({"min_area_px": 1.5}, "min_area_px = 1.5 is not allowed"),
         (
-            {"stitch_threshold": 0.3},
-            "stitch_threshold is reserved for segmenting stacks as volumes",
+            {"volume_mode": "fusion"},
+            "volume_mode is reserved for segmenting stacks as volumes",
         ),
+        ({"stitch_threshold": 1.1}, "stitch_threshold = 1.1 is not allowed: input should be less"),
     ],
 )
 def test_wrong_values_are_named(values: dict[str, object], words: str) -> None:
