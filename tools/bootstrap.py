@@ -411,12 +411,14 @@ def lint() -> int:
 
 
 def test(passed_on: Sequence[str]) -> int:
-    """Run the checks and then the tests, whose closing line is the last one."""
+    """Run the checks, make the hosts, run the tests, whose closing line is the last one."""
     failed = run_checks()
     # tests/conftest.py repeats the names above pytest's closing line.
     variables = {"CELLSEG_FAILED_CHECKS": ", ".join(failed)}
     if os.environ.get("CI", "").lower() in ("1", "true"):
         variables["CELLSEG_REQUIRE_HOSTS"] = os.environ.get("CELLSEG_REQUIRE_HOSTS", "1")
+    say("hosts for the tests")
+    run_inside(["tools/hosts.py"])
     say("pytest")
     status = run_inside(["-m", "pytest", "-q", *passed_on], variables)
     return status or (1 if failed else 0)

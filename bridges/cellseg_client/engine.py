@@ -26,7 +26,7 @@ from cellseg_client.start import Found, find_or_start
 if TYPE_CHECKING:
     import numpy as np
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0  # the first start after an installation compiles for a minute and more
 SEGMENT_TIMEOUT_S = 24 * 3600.0
 
 _PROCESS = uuid.uuid4().hex[:12]

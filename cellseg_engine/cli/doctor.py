@@ -12,14 +12,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from cellseg_engine._version import __version__
+from cellseg_engine.cli.options import GivenPath
+from cellseg_engine.hosts.examine import NOTE, OK, PROBLEM, Finding, examine_hosts
 
-OK, NOTE, PROBLEM = "ok", "note", "problem"
 SERVICE_TIMEOUT_S = 20.0
 
 REQUIRED = (
@@ -45,24 +46,26 @@ OPTIONAL = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report: what, its state, and what to do about it."""
-
-    what: str
-    state: str
-    detail: str
-    remedy: str = ""
-
-
 @click.command(name="doctor", context_settings={"max_content_width": 100})
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def command(as_json: bool) -> int:
+@click.option(
+    "--plugins-directory",
+    type=GivenPath(file_okay=False),
+    metavar="DIR",
+    help="CellProfiler's plugins directory; by default the one that its preferences name.",
+)
+@click.option(
+    "--fiji",
+    type=GivenPath(file_okay=False),
+    metavar="DIR",
+    help="Folder of a Fiji; by default the one that FIJI_HOME names.",
+)
+def command(as_json: bool, plugins_directory: Path | None, fiji: Path | None) -> int:
     """Say what is installed, what is missing and how to get it.
 
-    Exit code 1 if something that segmentation needs does not work.
+    Exit code 1 if something that segmentation or an installed host needs does not work.
     """
-    findings = list(examine())
+    findings = [*examine(), *examine_hosts(plugins_directory, fiji)]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -20,6 +20,8 @@ COMMANDS = {
     "evaluate": "Score label images against the truth.",
     "models": "List, explain, import and export models.",
     "serve": "Run the engine as a service for Fiji, CellProfiler and other machines.",
+    "install": "Put CellSeg into CellProfiler or Fiji, or update it there.",
+    "uninstall": "Take CellSeg out of CellProfiler or Fiji again.",
     "doctor": "Say what is installed, what is missing and how to get it.",
     "about": "Version, how to cite, and a methods paragraph for a paper.",
     "demo": "Segment the real images that come with the program.",
