@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from cellprofiler_core.setting import ValidationError
 from _cellseg import connection, figure, measured, own_settings, revisions
 from _cellseg.engine_settings import DIAMETER, EngineSettings
 from _cellseg.objects import Edited, Pairs, edit, fill_outside, pair, renumber
+
+log = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
@@ -78,10 +81,12 @@ class IdentifyCellsModule(ImageSegmentation):
         Raises
         ------
         ValueError
-            Images of different shapes, or a diameter measurement that is none.
+            A setting that is not allowed, images of different shapes, or a diameter measurement
+            that is none.
         cellseg_client.EngineError
             With the engine's own sentence and hint.
         """
+        self._check_settings(workspace.pipeline)
         image = self._image(workspace, self.x_name.value)
         settings = self.engine_settings.values(self.use_advanced.value)
         settings[DIAMETER] = self._diameter(workspace)
@@ -98,6 +103,16 @@ class IdentifyCellsModule(ImageSegmentation):
         self._add_images(workspace, cells.result, image)
         if self.show_window:
             figure.keep(workspace, image, cells.result, cells.edited, settings)
+
+    def _check_settings(self, pipeline: Any) -> None:
+        """Check what a saved pipeline brought; without a window CellProfiler does not."""
+        try:
+            for setting in self.visible_settings():
+                setting.test_valid(pipeline)
+            self.validate_module(pipeline)
+        except ValidationError as error:
+            name = getattr(error.setting, "text", "settings")
+            raise ValueError("IdentifyCells, {}: {}".format(name, error.message)) from error
 
     def _find_cells(self, workspace: Any, image: Any, settings: Dict[str, Any]) -> Found:
         pixels, axes = self._pixels(workspace, image)
@@ -165,7 +180,10 @@ class IdentifyCellsModule(ImageSegmentation):
         # Small objects are this module's to discard, and other modules need to see them.
         settings = dict(settings, min_area_px=0)
         title = "image set {}".format(workspace.measurements.image_set_number)
-        return connection.segment(pixels, axes, settings, outputs, title)
+        result = connection.segment(pixels, axes, settings, outputs, title)
+        for warning in result.warnings:
+            log.warning("IdentifyCells, %s: %s", title, warning)
+        return result
 
     def _find_nuclei(self, workspace: Any, image: Any) -> Optional[Found]:
         """Give the nuclei of the second model; None if none is asked for."""
