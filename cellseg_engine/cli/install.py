@@ -100,6 +100,8 @@ def _report_check(check: Check) -> None:
     click.echo(
         f"Check: {check.n_objects} objects in {check.image} after {check.seconds:.1f} s{where}"
     )
+    if check.host_ran:
+        click.echo("Check: Fiji, without its window, ran Segment Cells on it")
     if check.note:
         click.echo(f"Note: {check.note}", err=True)
 

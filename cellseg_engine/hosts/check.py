@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cellseg_engine._version import __version__
+from cellseg_engine.hosts import run_fiji
 from cellseg_engine.hosts.layouts import Layout
 
 TIMEOUT_S = 420.0
@@ -34,6 +35,8 @@ class Check:
         File of the client that ran.
     engine_version, engine_pid
         Of the engine that answered.
+    host_ran
+        Whether the host itself ran the installed command as well.
     """
 
     problem: str = ""
@@ -44,6 +47,7 @@ class Check:
     client: str = ""
     engine_version: str = ""
     engine_pid: int = 0
+    host_ran: bool = False
 
     @property
     def note(self) -> str:
@@ -69,12 +73,25 @@ def check_installation(folder: Path, layout: Layout) -> Check:
     Check
         Never raises for what an installation can lack; it is said in ``problem``.
     """
-    return _check_client(folder, layout)
+    check = _check_client(folder, layout)
+    if check.problem or layout.name != "Fiji" or not run_fiji.can_run(folder):
+        return check
+    failure = run_fiji.run_command(folder, _demo_image())
+    if failure:
+        return Check(
+            f"The engine works, but Fiji did not run Segment Cells: {failure}",
+            "Start Fiji and try Plugins > CellSeg > Segment Cells; Engine Status explains more.",
+        )
+    return replace(check, host_ran=True)
+
+
+def _demo_image() -> Path:
+    return min(_DEMO.glob("*.tif"), key=lambda path: path.stat().st_size)
 
 
 def _check_client(folder: Path, layout: Layout) -> Check:
     """Have the installed client segment a small image, in a process that sees nothing else."""
-    image = min(_DEMO.glob("*.tif"), key=lambda path: path.stat().st_size)
+    image = _demo_image()
     client = [str(folder / layout.client)] if layout.client else []
     # -I: neither this folder nor PYTHONPATH can lend the client a module that the host lacks;
     # -B: the host's folder stays as it was installed.
