@@ -121,18 +121,19 @@ def _trace(labels, join):  # type: ignore[no-untyped-def]
     """
     height, width = labels.shape
     seen = np.zeros((height, width), np.bool_)
+    tops = np.empty(width, np.int32)
     corners = np.empty((1024, 2), np.int32)
     count = 0
     ends = []
     owners = []
     for y in range(height):
-        for x in range(width):
-            label = labels[y, x]
-            if label == 0 or seen[y, x] or (y > 0 and labels[y - 1, x] == label):
+        for index in range(_find_tops(labels, y, tops)):
+            x = tops[index]
+            if seen[y, x]:
                 continue
             corners, count = _walk(labels, join, seen, y, x, corners, count)
             ends.append(count)
-            owners.append(label)
+            owners.append(labels[y, x])
     n_loops = len(ends)
     ends_array = np.empty(n_loops, np.int64)
     owners_array = np.empty(n_loops, np.int64)
@@ -140,6 +141,25 @@ def _trace(labels, join):  # type: ignore[no-untyped-def]
         ends_array[index] = ends[index]
         owners_array[index] = owners[index]
     return corners[:count].copy(), ends_array, owners_array
+
+
+@njit(cache=True)
+def _find_tops(labels, y, tops):  # type: ignore[no-untyped-def]
+    """Write where pixels of a row have their object's edge above, and give how many there are.
+
+    Most rows of most images are empty: that is seen first, with a sum the compiler vectorises.
+    """
+    row = labels[y]
+    n_labelled = 0
+    for x in range(row.size):
+        n_labelled += row[x] != 0
+    count = 0
+    if n_labelled == 0:
+        return count
+    for x in range(row.size):
+        tops[count] = x  # not more than x, so it always has a place
+        count += (row[x] != 0) & (y == 0 or row[x] != labels[y - 1, x])
+    return count
 
 
 @njit(cache=True)

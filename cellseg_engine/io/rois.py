@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +15,11 @@ from roifile import ROI_TYPE, ImagejRoi
 from cellseg_engine.core.axes import check_axes
 from cellseg_engine.core.outlines import signed_area, split_at_pinches, trace_outlines
 from cellseg_engine.errors import AxesError
+from cellseg_engine.io.roi_archive import Place, encode_traced, make_archive
 
 MIN_LABEL_DIGITS = 4
 _LARGEST_INTEGER_PX = 60_535
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def write_rois(path: Path, labels: np.ndarray, axes: str) -> None:
@@ -64,18 +62,32 @@ def encode_rois(labels: np.ndarray, axes: str) -> bytes:
         The axes do not fit the labels.
     """
     digits = max(MIN_LABEL_DIGITS, len(str(int(np.max(labels, initial=0)))))
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for plane in _planes(labels, axes):
-            for label, loops in trace_outlines(plane.labels).items():
-                roi = _make_roi(loops)
-                roi.name = f"{label:0{digits}}{plane.suffix}"
-                if len(plane.indices) == 1:
-                    roi.position = plane.z + plane.t + 1
-                elif plane.indices:
-                    roi.z_position, roi.t_position = plane.z + 1, plane.t + 1
-                archive.writestr(zipfile.ZipInfo(f"{roi.name}.roi", _ZIP_TIME), roi.tobytes())
-    return stream.getvalue()
+    entries: list[tuple[str, bytes]] = []
+    for plane in _planes(labels, axes):
+        outlines = trace_outlines(plane.labels)
+        names = [f"{label:0{digits}}{plane.suffix}" for label in outlines]
+        encoded = _encode_plane(list(outlines.values()), names, plane.place)
+        entries += [(f"{name}.roi", data) for name, data in zip(names, encoded, strict=True)]
+    return make_archive(entries)
+
+
+def _encode_plane(
+    outlines: Sequence[Sequence[np.ndarray]], names: Sequence[str], place: Place
+) -> list[bytes]:
+    """Give the bytes of each object's ROI; most are traced polygons, which are quick."""
+    is_traced = [
+        len(loops) == 1 and int(loops[0].max()) <= _LARGEST_INTEGER_PX for loops in outlines
+    ]
+    traced = [n for n, is_simple in enumerate(is_traced) if is_simple]
+    quick = iter(
+        encode_traced(
+            [outlines[n][0] for n in traced], [names[n] for n in traced], [place] * len(traced)
+        )
+    )
+    return [
+        next(quick) if is_simple else _make_composite(loops, name, place).tobytes()
+        for loops, name, is_simple in zip(outlines, names, is_traced, strict=True)
+    ]
 
 
 def write_geojson(
@@ -127,6 +139,13 @@ class _Plane:
     suffix: str
 
     @property
+    def place(self) -> Place:
+        """Position, Z and T position of ROIs: the number of the plane, or two."""
+        if len(self.indices) == 1:
+            return self.z + self.t + 1, 0, 0
+        return (0, self.z + 1, self.t + 1) if self.indices else (0, 0, 0)
+
+    @property
     def z(self) -> int:
         return self.indices.get("Z", 0)
 
@@ -151,20 +170,17 @@ def _planes(labels: np.ndarray, axes: str) -> Iterator[_Plane]:
         yield _Plane(labels[place], indices, suffix)
 
 
-def _make_roi(loops: Sequence[np.ndarray]) -> ImagejRoi:
-    """Give a traced polygon, or a composite where one with whole numbers does not do."""
+def _make_composite(loops: Sequence[np.ndarray], name: str, place: Place) -> ImagejRoi:
+    """Give an object with holes or several parts, or one too far out for whole numbers."""
     corners = loops[0] if len(loops) == 1 else np.concatenate(loops)
     top, left = corners.min(axis=0).tolist()
     bottom, right = corners.max(axis=0).tolist()
     roi = ImagejRoi(top=top, left=left, bottom=bottom, right=right)
-    if len(loops) == 1 and max(bottom, right) <= _LARGEST_INTEGER_PX:
-        roi.roitype = ROI_TYPE.TRACED
-        roi.integer_coordinates = corners[:, ::-1] - np.array([left, top], np.int32)
-        roi.n_coordinates = len(corners)
-    else:
-        roi.roitype = ROI_TYPE.RECT
-        roi.multi_coordinates = _path(loops)
-        roi.shape_roi_size = len(roi.multi_coordinates)
+    roi.roitype = ROI_TYPE.RECT
+    roi.multi_coordinates = _path(loops)
+    roi.shape_roi_size = len(roi.multi_coordinates)
+    roi.name = name
+    roi.position, roi.z_position, roi.t_position = place
     return roi
 
 
