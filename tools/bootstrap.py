@@ -71,8 +71,8 @@ MARKER = "cellseg-installed.json"
 LOG = "cellseg-install.log"
 PIP_ARGS_VARIABLE = "CELLSEG_PIP_ARGS"
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "demo": (),
-    "install": (),
+    "demo": ("service",),
+    "install": ("service",),
     "lint": ("dev", "service"),
     "test": ("dev", "service"),
 }
@@ -394,7 +394,13 @@ def clean_environment() -> dict[str, str]:
 def demo(passed_on: Sequence[str]) -> int:
     """Segment the example images."""
     out = [] if any(word.startswith("--out") for word in passed_on) else ["--out", "demo_output"]
-    return run_inside(["-m", "cellseg_engine", "demo", *out, *passed_on])
+    status = run_inside(["-m", "cellseg_engine", "demo", *out, *passed_on])
+    if status == 0:
+        python = Path(venv_program("python")).relative_to(ROOT)
+        say("\nThe same in ImageJ, as the command Plugins > CellSeg > Segment Cells:")
+        say(f"  {python} tools/open_imagej.py    (fetches an ImageJ; needs a JDK and Maven)")
+        say(f"  {python.with_name('cellseg')} install fiji /path/to/Fiji.app    (your own Fiji)")
+    return status
 
 
 def report() -> int:

@@ -12,10 +12,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cellprofiler_host
-import fiji_host
+from tools import cellprofiler_host, fiji_host
 
 HOSTS = {"CellProfiler": cellprofiler_host, "ImageJ": fiji_host}
 

@@ -239,7 +239,8 @@ def test_all_checks_run_and_pytest_is_last(
         "mypy",
         "import-linter",
     ]
-    assert len(calls) == 5
+    assert len(calls) == 6
+    assert calls[-2] == (["tools/hosts.py"], {})
     assert calls[-1] == (
         ["-m", "pytest", "-q", "-k", "tiling"],
         {"CELLSEG_FAILED_CHECKS": "mypy", "CELLSEG_REQUIRE_HOSTS": "1"},
