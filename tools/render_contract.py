@@ -17,11 +17,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "bridges"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "bridges"), str(ROOT)]
 
 from cellseg_service.wire import CONTRACT_VERSION, WIRE, contract  # noqa: E402
-from rendering import cellprofiler, fiji, reference  # noqa: E402
-from rendering.orders import (  # noqa: E402
+from tools.rendering import cellprofiler, fiji, reference  # noqa: E402
+from tools.rendering.orders import (  # noqa: E402
     Order,
     OrderError,
     check_complete,
@@ -29,10 +29,11 @@ from rendering.orders import (  # noqa: E402
     read_orders,
     released_form,
 )
-from rendering.setting import Setting, pick, read_settings  # noqa: E402
+from tools.rendering.setting import Setting, pick, read_settings  # noqa: E402
 
 ORDERS = ROOT / "bridges/contract/orders.toml"
 GOLDEN = ROOT / "tests/contract/golden"
+FIJI_SCRIPTS = ("Segment_Cells.py", "Segment_Folder.py", "Preview_Cells.py")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,12 +73,20 @@ def render(settings: dict[str, Setting], orders: dict[str, Order], golden: Path)
         check_released(order, settings, golden)
     host = orders["cellprofiler"]
     shown = pick(settings, host.names)
+    in_fiji = pick(settings, orders["fiji"].names)
     return {
         "bridges/contract/settings.schema.json": json.dumps(contract(), indent=2) + "\n",
-        "bridges/contract/cellprofiler_settings.py": cellprofiler.render(
+        "cellprofiler_modules/_cellseg/settings.py": cellprofiler.render(
             host, shown, WIRE, CONTRACT_VERSION
         ),
-        "bridges/contract/fiji_header.txt": fiji.render(pick(settings, orders["fiji"].names)),
+        "bridges/contract/fiji_header.txt": fiji.render(in_fiji),
+        "fiji_scripts/cellseg_jy/settings.py": fiji.render_table(in_fiji),
+        **{
+            f"fiji_scripts/{name}": fiji.fill(
+                (ROOT / "fiji_scripts" / name).read_text(encoding="ascii"), fiji.render(in_fiji)
+            )
+            for name in FIJI_SCRIPTS
+        },
         "docs/settings.md": reference.render(settings.values(), orders.values()),
     }
 

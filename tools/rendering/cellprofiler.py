@@ -10,8 +10,8 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import fields
 
-from rendering.orders import Order
-from rendering.setting import Setting
+from tools.rendering.orders import Order
+from tools.rendering.setting import Setting
 
 WIDTH = 100
 HEAD = '''"""The settings of IdentifyCells, in the order in which pipelines store them.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rendering.setting import Setting, pick
+from tools.rendering.setting import Setting, pick
 
 
 class OrderError(Exception):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 
-from rendering.orders import Order
-from rendering.setting import Setting, Value
+from tools.rendering.orders import Order
+from tools.rendering.setting import Setting, Value
 
 # What the same thing is called in Cellpose 3 (`model.eval`); the page says where it differs.
 CELLPOSE = {

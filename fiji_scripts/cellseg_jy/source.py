@@ -1,0 +1,219 @@
+"""An open image as the engine gets it: its pixels, axes, channel names and calibration."""
+
+from __future__ import unicode_literals
+
+import re
+
+import jarray
+from ij import CompositeImage, ImagePlus, WindowManager
+from ij.io import FileInfo
+from java.awt import Rectangle
+from java.lang import Thread
+
+from cellseg_jy.problems import Problem
+
+_UNIT_UM = {
+    "m": 1e6,
+    "cm": 1e4,
+    "mm": 1e3,
+    "micron": 1.0,
+    "um": 1.0,
+    "nm": 1e-3,
+    "inch": 25400.0,
+    "angstrom": 1e-4,
+    "pm": 1e-6,
+}
+_LONG_UNITS = (
+    (r"microns|micromet(er|re)s?|\u00b5m|\u03bcm|\\u00b5m", "micron"),
+    (r"nanomet(er|re)s?", "nm"),
+    (r"millimet(er|re)s?", "mm"),
+    (r"centimet(er|re)s?", "cm"),
+    (r"met(er|re)s?", "m"),
+    (r"inches|in", "inch"),
+    (r"\u00e5", "angstrom"),
+)
+_SIGN_BIT = 0x8000
+
+
+def find_image(title=""):
+    """Give the image of that title, or the current one.
+
+    Raises
+    ------
+    Problem
+        There is none.
+    """
+    if title:
+        image = WindowManager.getImage(title)
+        if image is None:
+            raise Problem(
+                "No open image is called {}.".format(title),
+                "Open are: {}.".format(", ".join(WindowManager.getImageTitles()) or "none"),
+                "no-image",
+            )
+        return image
+    if Thread.currentThread().getName().startswith("SciJava"):
+        # A thread of a pool: what is "current" here was left behind by an earlier script.
+        WindowManager.setTempCurrentImage(None)
+    image = WindowManager.getCurrentImage()
+    if image is None:
+        raise Problem("No image is open.", "Open the image to segment first.", "no-image")
+    return image
+
+
+class Source(object):
+    """An image, or a rectangle of it, ready to be written for the engine.
+
+    Parameters
+    ----------
+    image
+        ImagePlus.
+    bounds
+        Rectangle of it, or None for all.
+
+    Attributes
+    ----------
+    axes, shape, dtype
+        Of the array: one letter of ``TZCSYX`` per length; ``S`` are red, green and blue.
+    n_channels, n_slices, n_frames
+        Of the image.
+    """
+
+    def __init__(self, image, bounds=None):
+        self.image = image
+        whole = Rectangle(0, 0, image.getWidth(), image.getHeight())
+        self.bounds = whole if bounds is None else whole.intersection(bounds)
+        self.is_part = not self.bounds.equals(whole)
+        _, _, self.n_channels, self.n_slices, self.n_frames = image.getDimensions()
+        self._is_rgb = image.getBitDepth() == 24 or _shows_palette(image)
+        self._is_signed = image.getBitDepth() == 16 and (
+            image.getLocalCalibration().isSigned16Bit()
+        )
+        self._set_axes()
+
+    def _set_axes(self):
+        is_colour_file = _is_colour_file(self.image) and self.n_channels == 3
+        lengths = [("T", self.n_frames), ("Z", self.n_slices)]
+        lengths.append(("S" if is_colour_file else "C", self.n_channels))
+        lengths = [(letter, length) for letter, length in lengths if length > 1]
+        if self._is_rgb:
+            lengths.append(("S", 3))
+        lengths += [("Y", self.bounds.height), ("X", self.bounds.width)]
+        self.axes = "".join(letter for letter, _ in lengths)
+        self.shape = [length for _, length in lengths]
+        depth = 8 if self._is_rgb else self.image.getBitDepth()
+        self.dtype = {8: "|u1", 16: "<i2" if self._is_signed else "<u2", 32: "<f4"}[depth]
+
+    def planes(self):
+        """Yield the pixels plane by plane, in the order of the stack; colours one after another.
+
+        Raises
+        ------
+        Problem
+            The image was closed meanwhile.
+        """
+        stack = self.image.getStack()
+        for number in range(1, self.n_channels * self.n_slices * self.n_frames + 1):
+            if self.is_part or self._is_rgb or self._is_signed:
+                processor = stack.getProcessor(number)
+                if processor is None:
+                    raise _closed(self.image)
+                for pixels in self._converted(processor):
+                    yield pixels
+                continue
+            pixels = stack.getPixels(number)
+            if pixels is None:
+                raise _closed(self.image)
+            yield pixels
+
+    def _converted(self, processor):
+        if self.is_part:
+            processor.setRoi(self.bounds)
+            processor = processor.crop()
+        if self._is_signed:
+            processor = processor.duplicate()
+            processor.xor(_SIGN_BIT)  # ImageJ keeps signed numbers 32,768 higher
+        if not self._is_rgb:
+            return [processor.getPixels()]
+        colours = [jarray.zeros(processor.getPixelCount(), str("b")) for _ in range(3)]
+        processor.convertToRGB().getRGB(*colours)
+        return colours
+
+    def request(self):
+        """Give what a request says of the image, beside its array."""
+        return {
+            "axes": self.axes,
+            "channel_names": channel_names(self.image) if "C" in self.axes else [],
+            "pixel_size_um": pixel_size_um(self.image),
+            "title": self.image.getTitle()[:500],
+        }
+
+
+def channel_names(image):
+    """Give the names of the channels: first lines of the slice labels, if the same everywhere."""
+    stack, n_channels = image.getStack(), image.getNChannels()
+    if stack.isVirtual():
+        return []
+    labels = [stack.getSliceLabel(n) or "" for n in range(1, stack.getSize() + 1)]
+    lines = [label.strip().split("\n")[0].strip() for label in labels]
+    names = lines[:n_channels]
+    is_named = all(names) and len(set(names)) == n_channels
+    return names if is_named and lines == names * (len(lines) // n_channels) else []
+
+
+def pixel_size_um(image):
+    """Give the size of a pixel in um along Z, Y, X, as far as the calibration has a length."""
+    calibration = image.getCalibration()
+    found = {}
+    for letter, size, unit in (
+        ("X", calibration.pixelWidth, calibration.getXUnit()),
+        ("Y", calibration.pixelHeight, calibration.getYUnit()),
+        ("Z", calibration.pixelDepth, calibration.getZUnit()),
+    ):
+        unit_um = _unit_um(unit)
+        is_there = letter != "Z" or image.getNSlices() > 1
+        if unit_um and is_there and 0 < abs(size) * unit_um <= 1e9:
+            found[letter] = abs(size) * unit_um
+    return found
+
+
+def _unit_um(unit):
+    name = (unit or "").strip().lower()
+    for pattern, short in _LONG_UNITS:
+        if re.match("(?:" + pattern + r")\Z", name):
+            name = short
+    return _UNIT_UM.get(name)
+
+
+def _is_colour_file(image):
+    """Say whether the channels are the red, green and blue of a file with 16 bits per colour."""
+    info = image.getOriginalFileInfo()
+    return info is not None and info.fileType in (FileInfo.RGB48, FileInfo.RGB48_PLANAR)
+
+
+def _shows_palette(image):
+    """Say whether the colours of an 8-bit image are its content, as in a palette PNG.
+
+    In an image of ImageJ, and where they rise with the value, they only tint intensities.
+    """
+    if image.getType() != ImagePlus.COLOR_256 or isinstance(image, CompositeImage):
+        return False
+    info = image.getOriginalFileInfo()
+    if info is None or (info.description or "").startswith("ImageJ"):
+        return False
+    processor = image.getProcessor()
+    used = int(image.getStatistics().max) + 1
+    table = processor.getLut()
+    rising = True
+    for colours in (table.getRed, table.getGreen, table.getBlue):
+        values = [colours(n) for n in range(used)]
+        rising = rising and all(a <= b for a, b in zip(values, values[1:]))
+    return not rising
+
+
+def _closed(image):
+    return Problem(
+        "The image {} was closed while it was being sent.".format(image.getTitle()),
+        "Keep it open until it is segmented.",
+        "closed",
+    )

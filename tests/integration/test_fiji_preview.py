@@ -1,0 +1,103 @@
+"""Preview Cells in a real headless ImageJ with the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from tests.integration.fiji_host import ABORTED, ImageJ
+from tests.integration.fiji_runs import (
+    close_all,
+    crop,
+    engine_labels,
+    fiji_with_engine,
+    saved_labels,
+)
+
+LOOK = """
+from ij import WindowManager
+from ij.gui import OvalRoi
+image = WindowManager.getImage({title!r})
+rois = image.getOverlay().toArray()
+disks = [roi for roi in rois if isinstance(roi, OvalRoi)]
+box = disks[0].getBounds()
+result = [len(rois), len(disks), disks[0].getFloatWidth(), image.getWidth(), image.getHeight(),
+          disks[0].getFillColor() is not None, list(image.getDimensions()[2:]),
+          image.getProp("cellseg_diameter_px")]
+"""
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageJ]:
+    with fiji_with_engine(tmp_path_factory.mktemp("fiji")) as (fiji, _):
+        yield fiji
+
+
+@pytest.fixture
+def fiji(host: ImageJ) -> Iterator[ImageJ]:
+    yield host
+    close_all(host)
+
+
+def test_the_selection_is_cut_out_with_outlines_and_the_estimated_diameter_as_a_disk(
+    fiji: ImageJ, tmp_path: Path
+) -> None:
+    path, part = tmp_path / "cells.tif", tmp_path / "part.tif"
+    pixels = crop(0, 0, 200, 260)
+    tifffile.imwrite(path, pixels)
+    tifffile.imwrite(part, pixels[40:130, 60:170])
+    fiji.macro(
+        f'open("{path}"); makeRectangle(60, 40, 110, 90); run("Preview Cells", "diameter_px=0");'
+    )
+    title = "cells.tif-preview"
+    n_rois, n_disks, width_px, width, height, is_filled, _, given = fiji.python(
+        LOOK.format(title=title)
+    )
+    assert (width, height, n_disks, is_filled) == (110, 90, 1, True)
+    expected = engine_labels(part, diameter_px=0)
+    assert n_rois - 1 == expected.max() > 0
+    assert width_px == pytest.approx(float(given), abs=0.01)
+    assert 10 < width_px < 80
+    words = f"{title}: {expected.max()} objects, estimated diameter {width_px:.1f} px"
+    assert words in fiji.printed
+    np.testing.assert_array_equal(saved_labels(fiji, title, tmp_path), pixels[40:130, 60:170])
+    assert "cells.tif-labels" not in fiji.printed  # a preview makes no results
+
+
+def test_without_a_selection_it_is_at_most_512_px_of_the_middle_plane_shown(
+    fiji: ImageJ, tmp_path: Path
+) -> None:
+    path = tmp_path / "stack.tif"
+    plane = np.zeros((540, 600), np.uint8)
+    plane[200:330, 230:390] = crop(0, 0, 130, 160)
+    stack = np.stack([plane * 0, plane, plane // 2, plane * 0]).reshape(2, 2, *plane.shape)
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "ZCYX"})
+    fiji.macro(
+        f'open("{path}"); Stack.setPosition(1, 2, 1);'
+        'run("Preview Cells", "diameter_px=60 channel=1");'
+    )
+    n_rois, _, width_px, width, height, _, dimensions, _ = fiji.python(
+        LOOK.format(title="stack.tif-preview")
+    )
+    assert (width, height, dimensions) == (512, 512, [2, 1, 1])
+    assert width_px == 60
+    assert n_rois > 1  # slice 2 has objects in channel 1, slice 1 has none
+
+
+def test_a_point_is_the_middle_of_what_is_cut_out(fiji: ImageJ, tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"
+    pixels = np.zeros((700, 800), np.uint16)
+    pixels[600:690, 700:790] = crop(0, 0, 90, 90)
+    tifffile.imwrite(path, pixels)
+    fiji.macro(f'open("{path}"); makePoint(780, 690); run("Preview Cells", "diameter_px=60");')
+    cut = saved_labels(fiji, "large.tif-preview", tmp_path)
+    np.testing.assert_array_equal(cut, pixels[700 - 512 :, 800 - 512 :])
+
+
+def test_without_an_image_it_says_so(fiji: ImageJ) -> None:
+    assert fiji.macro('run("Preview Cells", ""); return "went on";') == ABORTED
+    assert "No image is open." in fiji.printed
