@@ -170,7 +170,7 @@ def find_program(name: str) -> str:
     what = "Maven (mvn)" if name == "mvn" else f"a Java development kit ({name})"
     raise ProblemError(
         f"The tests in a real ImageJ need {what}, which was not found. Debian, Ubuntu: apt-get "
-        "install openjdk-17-jdk-headless maven xvfb; Fedora: dnf install java-17-openjdk-devel "
+        "install openjdk-17-jdk maven xvfb; Fedora: dnf install java-17-openjdk-devel "
         "maven xorg-x11-server-Xvfb; macOS: brew install openjdk@17 maven; Windows: winget "
         "install EclipseAdoptium.Temurin.17.JDK, and Maven from maven.apache.org."
     )

@@ -34,8 +34,8 @@ DECLARED = (
 _ABOUT = (
     "The engine is a Python program of its own. It is put into a folder of yours,\n"
     "{folder}\n"
-    "and nothing else on this computer changes. The first time about 1 GB is\n"
-    "downloaded (on Linux 3 GB), which takes some minutes.\n \n"
+    "and nothing else on this computer changes. Some GB are downloaded\n"
+    "(about 3 on Linux, less elsewhere), which takes minutes.\n \n"
     "Now: {state}"
 )
 

@@ -14,6 +14,7 @@ from java.util.concurrent import TimeUnit
 
 from cellseg_jy.connection import Connection
 from cellseg_jy.problems import Cancelled, Problem
+from cellseg_jy.processes import NOT_FOR_CHILDREN
 from cellseg_jy.texts import to_text
 
 PYTHON_VARIABLE = "CELLSEG_ENGINE_PYTHON"
@@ -21,7 +22,6 @@ KNOWN = "cellseg.engine"
 """Where ImageJ keeps the engine between runs. Not in Java's system properties: "ImageJ Properties"
 prints those, and people paste them into forums with the token."""
 
-_NOT_FOR_CHILDREN = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
 _NOT_INSTALLED = (
     "Run Plugins > CellSeg > Install Engine, or in a terminal: cellseg install fiji DIR "
     "(DIR: the folder of this Fiji or ImageJ)."
@@ -107,7 +107,7 @@ def _ask_client(python):
     """Run ``PYTHON -m cellseg_client ensure`` and give its JSON; Escape ends the wait."""
     builder = ProcessBuilder([python, "-m", "cellseg_client", "ensure", "--engine-python", python])
     environment = builder.environment()
-    for name in _NOT_FOR_CHILDREN:
+    for name in NOT_FOR_CHILDREN:
         environment.remove(name)
     environment.put("PYTHONSAFEPATH", "1")
     environment.put("PYTHONIOENCODING", "utf-8")

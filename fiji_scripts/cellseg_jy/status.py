@@ -96,11 +96,11 @@ def _stop():
 
 def _images(status):
     counters = status["counters"]
-    return "{} running, {} waiting, {} done, {} failed, {} refused, {} cancelled".format(
-        len(status["running"]),
-        len(status["queued"]),
-        *[counters["jobs_" + name] for name in ("done", "failed", "refused", "cancelled")],
-    )
+    parts = ["{} running".format(len(status["running"]))]
+    parts.append("{} waiting".format(len(status["queued"])))
+    ends = ("done", "failed", "refused", "cancelled")
+    parts += ["{} {}".format(counters["jobs_" + end], end) for end in ends]
+    return ", ".join(parts)
 
 
 def _duration(seconds):
