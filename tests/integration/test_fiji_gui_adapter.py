@@ -133,7 +133,9 @@ def test_the_dialog_asks_and_is_recorded(imagej: ImageJ) -> None:
     wait_until(lambda: seen(imagej), "the script")
     expected = DEFAULTS.replace("two words", "from the dialog")
     assert seen(imagej) == expected
-    recorded = next(text for text in window_texts(imagej, "Recorder") if "run(" in text)
+    # The call is written down when the command has ended, a little after the script.
+    wait_until(lambda: recorded_calls(imagej), "the recorder")
+    (recorded,) = recorded_calls(imagej)
     imagej.python("from ij.plugin.frame import Recorder\nRecorder.getInstance().close()")
     assert "name=[from the dialog] channel=auto" in recorded
 
@@ -141,6 +143,10 @@ def test_the_dialog_asks_and_is_recorded(imagej: ImageJ) -> None:
     imagej.python("from ij import IJ\nIJ.setProperty('seen', None)")
     assert imagej.macro(recorded) is None
     assert seen(imagej) == expected
+
+
+def recorded_calls(imagej: ImageJ) -> list[str]:
+    return [text for text in window_texts(imagej, "Recorder") if "run(" in text]
 
 
 def test_cancel_runs_nothing(imagej: ImageJ) -> None:
