@@ -34,8 +34,6 @@ result = {
 def imagej(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageJ]:
     folder = tmp_path_factory.mktemp("imagej")
     application = lay_out_imagej(folder / "ImageJ")
-    (application / "luts").mkdir()
-    (application / "luts" / "glasbey.lut").write_bytes(bytes(range(256)) * 3)
     with place(folder / "engine") as there, virtual_display() as display:
         there.start(fake=True)
         with plain_imagej(application, display, there.environment()) as imagej:
