@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,20 @@ from typing import Any
 import numpy as np
 
 from cellseg_engine.batch.pairing import Pair, Pairing, pair_files
-from cellseg_engine.core.metrics import (
-    PANOPTIC_THRESHOLD,
-    ImageScore,
-    MeanScore,
-    PooledScore,
-    pool_scores,
-    score_image,
-)
+from cellseg_engine.batch.score_values import count_values, score_values
+from cellseg_engine.core.metrics import ImageScore, PooledScore, pool_scores, score_image
 from cellseg_engine.errors import AxesError, MetricError
 from cellseg_engine.io.images import read_labels
 
-__all__ = ["Evaluation", "Pair", "Pairing", "ScoredImage", "evaluate_pairs", "pair_files"]
-
-REPORTED_THRESHOLDS = (0.5, 0.6)
-"""IoU at which precision, recall, F1 and the counts are reported; AP is for all thresholds."""
+__all__ = [
+    "Evaluation",
+    "Pair",
+    "Pairing",
+    "ScoredImage",
+    "evaluate_pairs",
+    "pair_files",
+    "read_frames",
+]
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ class Evaluation:
                 "frame": image.frame,
                 "prediction": str(image.pair.prediction),
                 "truth": str(image.pair.truth),
-                **_counts(image.score),
-                **_values(image.score, image.score.thresholds),
+                **count_values(image.score),
+                **score_values(image.score, image.score.thresholds),
             }
             for image in self.images
         ]
@@ -85,8 +84,8 @@ class Evaluation:
             "n_images": self.total.n_images,
             "thresholds": list(pooled.thresholds),
             "match_rule": "IoU >= threshold, one partner each",
-            "pooled": {**_counts(pooled), **_values(pooled, pooled.thresholds)},
-            "mean_per_image": _values(self.total.mean_per_image, pooled.thresholds),
+            "pooled": {**count_values(pooled), **score_values(pooled, pooled.thresholds)},
+            "mean_per_image": score_values(self.total.mean_per_image, pooled.thresholds),
             "images": self.rows(),
             "predictions_without_truth": _paths(self.pairing.predictions_without_truth),
             "truths_without_prediction": _paths(self.pairing.truths_without_prediction),
@@ -134,12 +133,22 @@ def evaluate_pairs(
     return Evaluation(pairing=pairing, images=tuple(images), total=total)
 
 
-def _score_pair(pair: Pair, axes: str | None) -> list[ScoredImage]:
+def read_frames(
+    pair: Pair, axes: str | None = None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Give each plane or volume of a pair: its name, the true and the predicted labels.
+
+    Parameters and errors are those of `evaluate_pairs`.
+    """
     truth, prediction = _read_pair(pair, axes)
+    yield from _frames(*truth, *prediction)
+
+
+def _score_pair(pair: Pair, axes: str | None) -> list[ScoredImage]:
     try:
         return [
             ScoredImage(pair=pair, frame=frame, score=score_image(true_frame, predicted_frame))
-            for frame, true_frame, predicted_frame in _frames(*truth, *prediction)
+            for frame, true_frame, predicted_frame in read_frames(pair, axes)
         ]
     except MetricError as error:
         raise MetricError(
@@ -185,38 +194,6 @@ def _frames(
     time = truth_axes.index("T")
     for n in range(truth.shape[time]):
         yield f"T={n}", truth.take(n, time), prediction.take(n, time)
-
-
-def _counts(score: ImageScore) -> dict[str, str | int | float]:
-    counts: dict[str, str | int | float] = {
-        "n_truth": score.n_truth,
-        "n_prediction": score.n_prediction,
-    }
-    for threshold in REPORTED_THRESHOLDS:
-        at = score.thresholds.index(threshold)
-        counts[f"true_positives_{threshold:.2f}"] = int(score.tp[at])
-        counts[f"false_positives_{threshold:.2f}"] = int(score.fp[at])
-        counts[f"false_negatives_{threshold:.2f}"] = int(score.fn[at])
-    return counts
-
-
-def _values(
-    score: ImageScore | MeanScore, thresholds: Sequence[float]
-) -> dict[str, str | int | float]:
-    values: dict[str, str | int | float] = {
-        f"average_precision_{threshold:.2f}": float(value)
-        for threshold, value in zip(thresholds, score.average_precision, strict=True)
-    }
-    span = f"{min(thresholds):.2f}-{max(thresholds):.2f}"
-    values[f"average_precision_{span}"] = score.mean_average_precision
-    for name in ("precision", "recall", "f1"):
-        for threshold in REPORTED_THRESHOLDS:
-            value = getattr(score, name)[thresholds.index(threshold)]
-            values[f"{name}_{threshold:.2f}"] = float(value)
-    values["aggregated_jaccard"] = score.aggregated_jaccard
-    for name in ("segmentation_quality", "detection_quality", "panoptic_quality"):
-        values[f"{name}_{PANOPTIC_THRESHOLD:.2f}"] = float(getattr(score, name))
-    return values
 
 
 def _paths(paths: Iterable[Path]) -> list[str]:

@@ -17,6 +17,7 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = {
     "segment": "Find the cells or nuclei in images, folders or plates.",
+    "train": "Train a model on your own annotated images.",
     "evaluate": "Score label images against the truth.",
     "models": "List, explain, import and export models.",
     "serve": "Run the engine as a service for Fiji, CellProfiler and other machines.",

@@ -1,0 +1,48 @@
+"""In which arithmetic a network is trained, and by which optimiser."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from cellseg_engine.nets.unet import ResidualUNet
+from cellseg_engine.train.recipes import Recipe
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def make_optimizer(net: ResidualUNet, recipe: Recipe) -> torch.optim.Optimizer:
+    """Give the optimiser of a recipe, for all parameters that are trained."""
+    parameters = [value for value in net.parameters() if value.requires_grad]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+@contextlib.contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Let the CPU calculate the same in every run; GPUs make no such promise."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def arithmetic(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Give the block in which a network calculates in ``fp32``, ``bf16`` or ``fp16``."""
+    if precision != "fp32":
+        return torch.autocast(device.type, dtype=_DTYPES[precision])
+    if device.type == "cuda":
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return contextlib.nullcontext()

@@ -1,0 +1,238 @@
+"""The images of a training: read, checked, prepared as the network sees them, with flow targets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellseg_engine.core.axes import PlaneStack, check_finite, to_planes
+from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.core.labels import median_diameter
+from cellseg_engine.errors import CellSegError
+from cellseg_engine.io.images import read_image
+from cellseg_engine.pipeline.prepare import prepare_stack
+from cellseg_engine.settings import Settings
+from cellseg_engine.train.annotations import (
+    Annotation,
+    CleanLabels,
+    Disjoint,
+    clean_labels,
+    read_annotation,
+)
+from cellseg_engine.train.faults import TrainingDataError
+from cellseg_engine.train.flow_cache import FlowCache
+from cellseg_engine.train.sources import Source
+
+MIN_DIAMETER_PX = 5.0
+"""Smaller objects count as this large when an image is scaled, as in Cellpose."""
+
+_NAMED_FAULTS = 5
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """One plane with its targets.
+
+    Attributes
+    ----------
+    name, kind, group
+        As of its `Source`; planes of a stack have the plane in their name and one group.
+    pixels
+        float32 of shape (C, Y, X), as the network sees it; channels that are empty at the end
+        are left out.
+    labels
+        int32 of shape (Y, X), ids 1 to n.
+    flows
+        float32 of shape (2, Y, X), read-only.
+    diameter_px
+        Median diameter of its objects, at least 5.
+    n_objects
+        n.
+    sha256
+        Of pixels and labels.
+    """
+
+    name: str
+    kind: str
+    group: str
+    pixels: np.ndarray
+    labels: np.ndarray
+    flows: np.ndarray
+    diameter_px: float
+    n_objects: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that was left out or changed, and why."""
+
+    image: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The images of a training, sorted into their parts.
+
+    Attributes
+    ----------
+    training, held_out
+        Images to train on, and to choose the best weights by.
+    weights
+        Share of each kind of image; empty for every image alike.
+    remarks
+        What was left out or changed.
+    """
+
+    training: list[TrainingImage]
+    held_out: list[TrainingImage]
+    weights: dict[str, float]
+    remarks: list[Remark]
+
+    @property
+    def all_images(self) -> list[TrainingImage]:
+        """Give training and held-out images."""
+        return [*self.training, *self.held_out]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How images and annotations are read.
+
+    Attributes
+    ----------
+    settings
+        Of them the channels, the percentiles and ``invert`` are used.
+    n_channels
+        Of the network.
+    min_objects
+        Images with fewer objects are left out.
+    disjoint
+        See `cellseg_engine.train.annotations.clean_labels`.
+    flow_variant
+        Of the targets.
+    axes
+        What the dimensions of all images are, or empty.
+    """
+
+    settings: Settings
+    n_channels: int = 2
+    min_objects: int = 5
+    disjoint: Disjoint = "split"
+    flow_variant: FlowVariant = "v3"
+    axes: str = ""
+
+
+def load_images(
+    sources: Sequence[Source],
+    options: DataOptions,
+    cache: FlowCache,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[list[TrainingImage], list[Remark]]:
+    """Read all images, and say what was left out or changed.
+
+    Raises
+    ------
+    TrainingDataError
+        Files that cannot be used, all of them named up to five; or no image is left.
+    WriteError
+        The flow targets cannot be kept.
+    """
+    images: list[TrainingImage] = []
+    remarks: list[Remark] = []
+    faults: list[tuple[Source, CellSegError]] = []
+    for done, source in enumerate(sources, start=1):
+        try:
+            stack, names, annotation = _read(source, options)
+            preparation = prepare_stack(stack, options.settings, names, options.n_channels)
+        except CellSegError as error:
+            faults.append((source, error))
+        else:
+            remarks += [Remark(source.name, "annotation", text) for text in annotation.remarks]
+            for index, pixels in enumerate(stack.planes()):
+                labels = annotation.planes.reshape(-1, *pixels.shape[1:])[index]
+                name = source.name if stack.n_planes == 1 else f"{source.name} plane {index + 1}"
+                clean = clean_labels(labels, options.disjoint)
+                remarks += [Remark(name, "labels", text) for text in clean.remarks]
+                prepared = preparation.plane(pixels)
+                reason = _reason_to_leave_out(clean, prepared.has_contrast, options.min_objects)
+                if reason:
+                    remarks.append(Remark(name, "image left out", reason))
+                else:
+                    flows = cache.flows(clean.labels, options.flow_variant)
+                    images.append(_make_image(source, name, prepared.pixels, clean, flows))
+        progress(done, len(sources))
+    _refuse_faults(faults, len(sources))
+    if not images:
+        raise _nothing_left(remarks)
+    return images, remarks
+
+
+def _read(source: Source, options: DataOptions) -> tuple[PlaneStack, tuple[str, ...], Annotation]:
+    data = read_image(source.image, axes=options.axes or source.axes or None)
+    stack = to_planes(data.pixels, data.axes)
+    check_finite(stack.pixels)
+    time, depth, _, height, width = stack.pixels.shape
+    annotation = read_annotation(source, (time, depth, height, width), stack.axes)
+    return stack, data.channel_names, annotation
+
+
+def _reason_to_leave_out(clean: CleanLabels, has_contrast: bool, min_objects: int) -> str:
+    if clean.n_objects == 0:
+        return "no annotated objects"
+    if clean.n_objects < min_objects:
+        return f"{clean.n_objects} annotated objects, fewer than {min_objects}"
+    return "" if has_contrast else "no contrast in its pixels"
+
+
+def _make_image(
+    source: Source, name: str, pixels: np.ndarray, clean: CleanLabels, flows: np.ndarray
+) -> TrainingImage:
+    n_used = 1 + max(np.flatnonzero(pixels.any(axis=(1, 2))), default=0)
+    kept = np.ascontiguousarray(pixels[:n_used])
+    digest = hashlib.sha256(f"{kept.shape}".encode())
+    digest.update(kept.data)
+    digest.update(np.ascontiguousarray(clean.labels).data)
+    return TrainingImage(
+        name=name,
+        kind=source.kind,
+        group=source.group,
+        pixels=kept,
+        labels=clean.labels,
+        flows=flows,
+        diameter_px=max(MIN_DIAMETER_PX, median_diameter(clean.labels)),
+        n_objects=clean.n_objects,
+        sha256=digest.hexdigest(),
+    )
+
+
+def _refuse_faults(faults: Sequence[tuple[Source, CellSegError]], n_sources: int) -> None:
+    if not faults:
+        return
+    listed = " ".join(_name_fault(source, error) for source, error in faults[:_NAMED_FAULTS])
+    more = f" And {len(faults) - _NAMED_FAULTS} more." if len(faults) > _NAMED_FAULTS else ""
+    raise TrainingDataError(
+        f"{len(faults)} of {n_sources} images cannot be trained on. {listed}{more}",
+        hint=faults[0][1].hint or "Correct them or take them out of the folder.",
+    )
+
+
+def _name_fault(source: Source, error: CellSegError) -> str:
+    """Give the sentence of an error, with the image where it does not name a file itself."""
+    is_named = any(str(path) in error.message for path in (source.image, source.annotation))
+    return error.message if is_named else f"{source.image}: {error.message}"
+
+
+def _nothing_left(remarks: Sequence[Remark]) -> TrainingDataError:
+    left_out = [remark for remark in remarks if remark.what == "image left out"]
+    reasons = "; ".join(f"{remark.image}: {remark.reason}" for remark in left_out[:_NAMED_FAULTS])
+    more = f"; and {len(left_out) - _NAMED_FAULTS} more" if len(left_out) > _NAMED_FAULTS else ""
+    return TrainingDataError(
+        f"No image is left to train on ({reasons}{more}).",
+        hint="Annotate more objects, or allow fewer in an image with --min-objects.",
+    )

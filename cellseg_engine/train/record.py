@@ -1,0 +1,120 @@
+"""What a training leaves beside its model: training.json and the list of what was left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cellseg_engine.errors import ReadError, SettingsError
+from cellseg_engine.io.staging import staged
+from cellseg_engine.io.tables import write_table
+from cellseg_engine.train.dataset import Remark, TrainingImage
+from cellseg_engine.train.sources import Found
+
+RECORD, LEFT_OUT = "training.json", "left_out.csv"
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Give the record of an earlier training in a folder, None if there is none.
+
+    Raises
+    ------
+    ReadError
+        There is one and it cannot be read.
+    """
+    path = folder / RECORD
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _damaged(path) from error
+    if not isinstance(content, dict) or not {"fingerprint", "complete", "plan"} <= content.keys():
+        raise _damaged(path)
+    return content
+
+
+def check_earlier(folder: Path, plan: dict[str, Any], fingerprint: str) -> bool:
+    """Say whether a folder holds the same training, begun but not finished.
+
+    Raises
+    ------
+    SettingsError
+        It holds a finished one, or one of other images or settings.
+    """
+    earlier = read_record(folder)
+    if earlier is None:
+        return False
+    if earlier["fingerprint"] != fingerprint:
+        before = earlier["plan"]
+        changed = [name for name in plan if plan[name] != before.get(name)]
+        raise SettingsError(
+            f"{folder} holds a training with other images or settings (different: "
+            f"{', '.join(changed) or 'the version'}).",
+            hint="Give another --out, or replace it with --overwrite.",
+        )
+    if earlier["complete"]:
+        raise SettingsError(
+            f"The training in {folder} is finished: {earlier.get('model')}.",
+            hint="Use the model, give another --out, or train again with --overwrite.",
+        )
+    return True
+
+
+def write_record(folder: Path, content: dict[str, Any]) -> None:
+    """Write training.json, replacing an earlier one."""
+    with staged(folder) as stage:
+        stage.path(RECORD).write_text(to_json(content), encoding="utf-8")
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """Give the record as text."""
+    return json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
+
+
+def all_remarks(found: Found, remarks: Sequence[Remark]) -> list[Remark]:
+    """Give what was left out or changed, files without partner among it."""
+    return [
+        *(
+            Remark(str(path), "image left out", "no annotation")
+            for path in found.images_without_annotation
+        ),
+        *(
+            Remark(str(path), "annotation left out", "no image")
+            for path in found.annotations_without_image
+        ),
+        *remarks,
+    ]
+
+
+def write_left_out(folder: Path, remarks: Sequence[Remark]) -> None:
+    """Write the table of what was left out or changed, and why."""
+    with staged(folder) as stage:
+        write_table(
+            stage.path(LEFT_OUT), ("image", "what", "reason"), [asdict(one) for one in remarks]
+        )
+
+
+def describe_images(images: Sequence[TrainingImage]) -> list[dict[str, Any]]:
+    """Give the facts of images for the record."""
+    return [
+        {
+            "name": image.name,
+            "kind": image.kind,
+            "group": image.group,
+            "objects": image.n_objects,
+            "diameter_px": round(image.diameter_px, 2),
+            "sha256": image.sha256,
+        }
+        for image in images
+    ]
+
+
+def _damaged(path: Path) -> ReadError:
+    return ReadError(
+        f"{path} is damaged or was not written by `cellseg train`.",
+        hint="Give another --out, or replace it with --overwrite.",
+    )

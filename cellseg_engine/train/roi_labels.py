@@ -1,0 +1,131 @@
+"""Annotations drawn in ImageJ: ROI archives (.zip) and single ROIs (.roi) to label images."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from roifile import ROI_TYPE, ImagejRoi
+from skimage.draw import polygon as draw_polygon
+
+from cellseg_engine.errors import ReadError
+
+_AREAS = frozenset(
+    {ROI_TYPE.POLYGON, ROI_TYPE.RECT, ROI_TYPE.OVAL, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED}
+)
+MAX_ROIS = 1_000_000
+
+
+@dataclass(frozen=True)
+class RoiLabels:
+    """What was drawn.
+
+    Attributes
+    ----------
+    labels
+        int32 of shape (Y, X); the ROIs are numbered 1, 2, ... in the order of the archive.
+    not_areas
+        Names of ROIs that are lines, points or texts; left out.
+    outside
+        Names of ROIs without a pixel in the image; left out.
+    n_overlap_px
+        Pixels that more than one ROI covers; the later one has them.
+    """
+
+    labels: np.ndarray
+    not_areas: tuple[str, ...]
+    outside: tuple[str, ...]
+    n_overlap_px: int
+
+
+def read_roi_labels(path: Path, shape: tuple[int, int]) -> RoiLabels:
+    """Read ROIs of one plane as a label image.
+
+    A pixel belongs to a ROI when its centre lies inside the outline, as in ImageJ; parts of a
+    composite that lie inside others are holes.
+
+    Parameters
+    ----------
+    path
+        A ROI archive (.zip) or a single .roi file.
+    shape
+        (Y, X) of the image.
+
+    Raises
+    ------
+    ReadError
+        Damaged, not of ImageJ, or with ROIs on several planes.
+    """
+    rois = _read_rois(path)
+    planes = {(roi.position, roi.z_position, roi.t_position) for roi in rois}
+    if len(planes) > 1:
+        raise ReadError(
+            f"The ROIs of {path} lie on {len(planes)} planes of a stack; annotations are read "
+            "plane by plane.",
+            hint="Save the planes and their ROIs separately, or make a label image of the stack.",
+        )
+    labels = np.zeros(shape, np.int32)
+    not_areas: list[str] = []
+    outside: list[str] = []
+    n_overlap = 0
+    for number, roi in enumerate(rois, start=1):
+        if ROI_TYPE(roi.roitype) not in _AREAS:
+            not_areas.append(roi.name or str(number))
+            continue
+        try:
+            window, mask = _draw(roi, shape)
+        except (NotImplementedError, RuntimeError, IndexError) as error:
+            raise ReadError(
+                f"The outline of ROI {roi.name or number} in {path} cannot be read: {error}.",
+                hint="Give a label image instead of the ROIs.",
+            ) from error
+        if not mask.any():
+            outside.append(roi.name or str(number))
+            continue
+        part = labels[window]
+        n_overlap += int(np.count_nonzero(part[mask]))
+        part[mask] = number
+    return RoiLabels(labels, tuple(not_areas), tuple(outside), n_overlap)
+
+
+def _read_rois(path: Path) -> list[ImagejRoi]:
+    try:
+        if path.suffix.lower() == ".roi":
+            return [ImagejRoi.frombytes(path.read_bytes())]
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            names = [name for name in archive.namelist() if name.lower().endswith(".roi")]
+            if not names or len(names) > MAX_ROIS:
+                raise ReadError(f"The archive {path} holds no ROIs of ImageJ.")
+            return [ImagejRoi.frombytes(archive.read(name)) for name in names]
+    except ReadError:
+        raise
+    except Exception as error:  # damaged bytes can raise nearly anything
+        raise ReadError(
+            f"The file {path} is damaged or holds no ROIs of ImageJ.",
+            hint="Save the ROIs again with the ROI Manager (More, Save).",
+        ) from error
+
+
+def _draw(roi: ImagejRoi, shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Give the window of a ROI in the image and its pixels there."""
+    is_oval = roi.roitype == ROI_TYPE.OVAL
+    box = np.array([[roi.left, roi.top], [roi.right, roi.bottom]])
+    loops = [] if is_oval else [loop for loop in roi.coordinates(multi=True) if len(loop) > 2]
+    corners = np.concatenate(loops) if loops else box
+    low = np.floor(corners.min(axis=0)).astype(int)
+    high = np.ceil(corners.max(axis=0)).astype(int)
+    x0, y0 = np.maximum(low, 0)
+    x1, y1 = max(x0, min(high[0], shape[1])), max(y0, min(high[1], shape[0]))
+    mask = np.zeros((y1 - y0, x1 - x0), bool)
+    if is_oval:
+        centre, radius = box.mean(axis=0), (box[1] - box[0]) / 2
+        y, x = (axis + 0.5 for axis in np.ogrid[y0:y1, x0:x1])
+        mask = ((y - centre[1]) / radius[1]) ** 2 + ((x - centre[0]) / radius[0]) ** 2 <= 1
+    for loop in loops:
+        ys, xs = loop[:, 1] - y0 - 0.5, loop[:, 0] - x0 - 0.5
+        rows, columns = draw_polygon(ys, xs, mask.shape)  # type: ignore[no-untyped-call]
+        mask[rows, columns] ^= True
+    return (slice(y0, y1), slice(x0, x1)), mask

@@ -1,0 +1,170 @@
+"""Which images are held out, and which ones the network sees in which order.
+
+Everything is a function of the seed and the epoch, so a run that goes on after a kill sees what
+an uninterrupted one sees.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cellseg_engine.errors import SettingsError
+from cellseg_engine.train.dataset import TrainingImage
+from cellseg_engine.train.faults import TrainingDataError
+
+HELD_OUT_SHARE = 0.12
+"""Stringer et al. 2021 ("12% of the training set was used for validation")."""
+
+_SPLIT, _ORDER, _VIEW = 0, 1, 2
+_NAMED_WEIGHT = re.compile(r"(.+?)=([^,=]*)(?:,|$)")  # the names of kinds may have commas
+
+
+def hold_out(
+    images: Sequence[TrainingImage], share: float, seed: int
+) -> tuple[list[TrainingImage], list[TrainingImage]]:
+    """Split images into those to train on and those to choose the model by.
+
+    Groups stay whole. Of each kind, random groups are held out until they are at least the share
+    of its images; the last group of a kind is never held out.
+
+    Returns
+    -------
+    Training images and held-out images, each in the given order; nothing is held out with a
+    share of 0.
+
+    Raises
+    ------
+    TrainingDataError
+        There are too few groups to hold one out.
+    """
+    if share == 0:
+        return list(images), []
+    rng = np.random.default_rng([seed, _SPLIT])
+    held: set[tuple[str, str]] = set()
+    for kind in sorted({image.kind for image in images}):
+        counts: dict[str, int] = defaultdict(int)
+        for image in images:
+            if image.kind == kind:
+                counts[image.group] += 1
+        groups = [sorted(counts)[index] for index in rng.permutation(len(counts))]
+        wanted, taken = share * sum(counts.values()), 0
+        for group in groups[:-1]:
+            if taken >= wanted:
+                break
+            held.add((kind, group))
+            taken += counts[group]
+    # A group with images of several kinds goes to one side as a whole.
+    held_groups = {group for _, group in held}
+    training = [image for image in images if image.group not in held_groups]
+    validation = [image for image in images if image.group in held_groups]
+    if not training or not validation:
+        raise TrainingDataError(
+            f"{_count(images)} cannot be split into images to train on and images to choose the "
+            "best model by.",
+            hint="Annotate another image, or train without with --held-out-share 0: then the last "
+            "weights are kept, whether they are the best or not.",
+        )
+    return training, validation
+
+
+def parse_weights(text: str, kinds: Sequence[str]) -> dict[str, float]:
+    """Read how often each kind of image is drawn.
+
+    Parameters
+    ----------
+    text
+        ``fluo=60,histology=20,brightfield=20``, or ``60/20/20`` for the kinds in their order;
+        empty for every image alike.
+    kinds
+        The kinds of the images, in the order in which they were found.
+
+    Returns
+    -------
+    Share of each kind, adding up to 1; empty if every image is drawn alike.
+
+    Raises
+    ------
+    SettingsError
+        A kind is missing or unknown, or a number is not positive.
+    """
+    if not text:
+        return {}
+    known = ", ".join(kinds)
+    if "=" in text:
+        given = {name.strip(): value for name, value in _NAMED_WEIGHT.findall(text)}
+    else:
+        given = dict(zip(kinds, text.split("/"), strict=False))
+        if len(text.split("/")) != len(kinds):
+            raise SettingsError(
+                f"--weights {text} gives {len(text.split('/'))} numbers for the {len(kinds)} kinds "
+                f"of images {known}.",
+                hint="Give one number for each, in this order.",
+            )
+    if set(given) != set(kinds):
+        raise SettingsError(
+            f"--weights names {', '.join(given)}; the kinds of images are {known}.",
+            hint="Name each kind once; leave images out with --kind.",
+        )
+    try:
+        numbers = {name: float(value) for name, value in given.items()}
+    except ValueError:
+        numbers = {}
+    if not numbers or not all(0 < number < float("inf") for number in numbers.values()):
+        raise SettingsError(
+            f"--weights {text} is not understood: the weights are positive numbers.",
+            hint="For example 60/20/20.",
+        )
+    total = sum(numbers.values())
+    return {name: number / total for name, number in numbers.items()}
+
+
+def epoch_order(
+    images: Sequence[TrainingImage],
+    weights: Mapping[str, float],
+    *,
+    n_wanted: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+) -> np.ndarray:
+    """Give the indices of the images of an epoch, in whole batches.
+
+    Parameters
+    ----------
+    weights
+        Share of each kind, see `parse_weights`. Without weights every image comes once, in random
+        order, and again when more are wanted; with weights they are drawn with replacement.
+    n_wanted
+        Images of an epoch, 0 for as many as there are; rounded up to whole batches.
+
+    Notes
+    -----
+    Pachitariu and Stringer 2022: fewer than 8 images are drawn again to make a batch of 8;
+    data sets were mixed with probabilities of 60, 20 and 20 %.
+    """
+    rng = np.random.default_rng([seed, _ORDER, epoch])
+    wanted = n_wanted or len(images)
+    wanted = -(-wanted // batch_size) * batch_size
+    if not weights:
+        rounds = -(-wanted // len(images))
+        return np.concatenate([rng.permutation(len(images)) for _ in range(rounds)])[:wanted]
+    sizes: dict[str, int] = defaultdict(int)
+    for image in images:
+        sizes[image.kind] += 1
+    chances = np.array([weights[image.kind] / sizes[image.kind] for image in images])
+    return np.asarray(rng.choice(len(images), wanted, p=chances / chances.sum()))
+
+
+def view_rng(seed: int, epoch: int, place: int) -> np.random.Generator:
+    """Give the source of randomness of one view: the ``place``-th of an epoch."""
+    return np.random.default_rng([seed, _VIEW, epoch, place])
+
+
+def _count(images: Sequence[TrainingImage]) -> str:
+    groups = len({image.group for image in images})
+    plural = "s" * (len(images) != 1)
+    return f"{len(images)} annotated image{plural} (of {groups} group{'s' * (groups != 1)})"

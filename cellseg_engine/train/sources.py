@@ -1,0 +1,310 @@
+"""Find which annotation on disk belongs to which image."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from cellseg_engine.errors import ReadError
+from cellseg_engine.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_stem
+from cellseg_engine.train.faults import TrainingDataError
+
+Annotations = Literal["auto", "labels", "seg", "rois"]
+
+MANIFEST = "manifest.csv"
+IMAGE_ENDING = "_img"
+LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label", "_cp_masks", "_gt")
+SEG_ENDING = "_seg"
+ROI_ENDINGS = ("_rois", "_roiset")
+OTHER_ENDINGS = ("_overlay", "_flows", "_outlines", "_cp_output", "_probability")
+"""What other programs and our own results put beside an image; neither image nor annotation."""
+
+_KIND_NAMES = {"labels": "label image", "seg": "_seg.npy", "rois": "ROI archive"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image and its annotation.
+
+    Attributes
+    ----------
+    name
+        Path below the given folder without endings, for people and reports.
+    image, annotation
+        The files.
+    annotation_kind
+        ``labels`` (TIFF or PNG), ``seg`` (Cellpose) or ``rois`` (ImageJ).
+    kind
+        What images are weighted by: the manifest's column ``kind``, or the name of the folder.
+    group
+        Images of one group are never split between training and held-out images.
+    axes
+        What the manifest says about the dimensions of the image, or empty.
+    """
+
+    name: str
+    image: Path
+    annotation: Path
+    annotation_kind: Literal["labels", "seg", "rois"]
+    kind: str
+    group: str
+    axes: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The pairs, and what has no partner."""
+
+    sources: tuple[Source, ...]
+    images_without_annotation: tuple[Path, ...] = ()
+    annotations_without_image: tuple[Path, ...] = ()
+
+
+@dataclass
+class _Candidates:
+    """The files that share one name."""
+
+    images: list[Path] = field(default_factory=list)
+    annotations: dict[Literal["labels", "seg", "rois"], list[Path]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+
+def find_sources(
+    paths: Sequence[Path],
+    *,
+    annotations: Annotations = "auto",
+    image_suffix: str = "",
+    mask_suffix: str = "",
+    role: str = "train",
+    kinds: Sequence[str] = (),
+) -> Found:
+    """Find the annotated images of folders and manifests.
+
+    A folder with a ``manifest.csv`` is read by it: columns ``path`` (for ``PATH_img.*`` and
+    ``PATH_masks.*``, relative to the manifest) or ``image`` and ``labels``, and where there are,
+    ``role``, ``kind``, ``group`` and ``axes``. Another folder is searched with its sub-folders:
+    ``NAME.tif`` or ``NAME_img.tif`` belongs to ``NAME_masks.tif``, ``NAME_seg.npy`` or
+    ``NAME_rois.zip`` of the same folder.
+
+    Parameters
+    ----------
+    paths
+        Folders, or manifests themselves.
+    annotations
+        Which of several annotations of an image counts; ``auto`` takes the only one.
+    image_suffix, mask_suffix
+        Endings of the names of images and label images, instead of the usual ones.
+    role
+        Rows of a manifest with another ``role`` are not looked at.
+    kinds
+        Only these kinds; all if empty.
+
+    Raises
+    ------
+    ReadError
+        A folder or manifest cannot be read.
+    TrainingDataError
+        No pair, or more than one candidate for an image.
+    """
+    found: list[Found] = []
+    for path in paths:
+        manifest = path / MANIFEST if path.is_dir() else path
+        if manifest.is_file() and manifest.suffix.lower() == ".csv":
+            found.append(_from_manifest(manifest, role))
+        elif path.is_dir():
+            found.append(_from_folder(path, annotations, image_suffix, mask_suffix))
+        else:
+            raise ReadError(
+                f"There is no folder {path}.", hint="Give a folder of annotated images."
+            )
+    sources = tuple(
+        source for part in found for source in part.sources if not kinds or source.kind in kinds
+    )
+    all_found = Found(
+        sources,
+        tuple(path for part in found for path in part.images_without_annotation),
+        tuple(path for part in found for path in part.annotations_without_image),
+    )
+    if not sources:
+        raise _no_pairs(paths, found, kinds, role)
+    return all_found
+
+
+def _from_manifest(manifest: Path, role: str) -> Found:
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReadError(f"The table {manifest} cannot be read: {error}.") from error
+    columns = set(rows[0]) if rows else set()
+    if rows and "path" not in columns and not {"image", "labels"} <= columns:
+        raise TrainingDataError(
+            f"The table {manifest} has the columns {', '.join(sorted(map(str, columns)))}; it "
+            "needs path, or image and labels.",
+            hint="docs/training.md shows an example.",
+        )
+    sources = []
+    for row in rows:
+        if row.get("role") and row["role"] != role:
+            continue
+        image, labels = _manifest_files(manifest, row)
+        name = row.get("path") or row["image"]
+        sources.append(
+            Source(
+                name=name,
+                image=image,
+                annotation=labels,
+                annotation_kind="labels",
+                kind=row.get("kind") or manifest.parent.resolve().name,
+                group=row.get("group") or str(image),
+                axes=row.get("axes") or "",
+            )
+        )
+    return Found(tuple(sources))
+
+
+def _manifest_files(manifest: Path, row: dict[str, str]) -> tuple[Path, Path]:
+    folder = manifest.parent
+    if row.get("image") and row.get("labels"):
+        return folder / row["image"], folder / row["labels"]
+    stem = folder / row["path"]
+    files = []
+    for ending, suffixes in ((IMAGE_ENDING, IMAGE_SUFFIXES), ("_masks", TIFF_SUFFIXES | {".png"})):
+        candidates = [stem.with_name(stem.name + ending + suffix) for suffix in sorted(suffixes)]
+        there = [path for path in candidates if path.is_file()]
+        if not there:
+            raise TrainingDataError(
+                f"{manifest} names {row['path']}, but there is no {stem.name}{ending}.tif.",
+                hint="Correct the table or put the file there.",
+            )
+        files.append(there[0])
+    return files[0], files[1]
+
+
+def _from_folder(
+    folder: Path, annotations: Annotations, image_suffix: str, mask_suffix: str
+) -> Found:
+    by_name: dict[tuple[Path, str], _Candidates] = defaultdict(_Candidates)
+    for path in _walk(folder):
+        what, base = _classify(path, image_suffix, mask_suffix)
+        if what == "image":
+            by_name[path.parent, base].images.append(path)
+        elif what != "other":
+            by_name[path.parent, base].annotations[what].append(path)
+    sources: list[Source] = []
+    lonely_images: list[Path] = []
+    lonely_annotations: list[Path] = []
+    for (parent, base), candidates in sorted(by_name.items()):
+        chosen = {
+            kind: files
+            for kind, files in candidates.annotations.items()
+            if annotations in ("auto", kind)
+        }
+        if not chosen:
+            lonely_images += candidates.images
+            continue
+        if not candidates.images:
+            lonely_annotations += [path for files in chosen.values() for path in files]
+            continue
+        _check_unique(candidates.images, chosen)
+        kind, files = next(iter(chosen.items()))
+        name = (parent.relative_to(folder) / base).as_posix()
+        image = candidates.images[0]
+        sources.append(
+            Source(name, image, files[0], kind, folder.resolve().name, str(image.resolve()))
+        )
+    return Found(tuple(sources), tuple(lonely_images), tuple(lonely_annotations))
+
+
+def _check_unique(
+    images: list[Path], annotations: dict[Literal["labels", "seg", "rois"], list[Path]]
+) -> None:
+    if len(images) > 1:
+        raise TrainingDataError(
+            f"{images[0].name} and {images[1].name} in {images[0].parent} could both be the image "
+            "of one annotation.",
+            hint="Keep one of them there, or say how image names end with --image-suffix.",
+        )
+    if len(annotations) > 1:
+        kinds = " and ".join(f"a {_KIND_NAMES[kind]}" for kind in annotations)
+        raise TrainingDataError(
+            f"{images[0]} has {kinds}; which one is right is not known.",
+            hint=f"Choose with --annotations {' or --annotations '.join(annotations)}.",
+        )
+    files = next(iter(annotations.values()))
+    if len(files) > 1:
+        raise TrainingDataError(
+            f"{files[0].name} and {files[1].name} in {files[0].parent} could both be the "
+            f"annotation of {images[0].name}.",
+            hint="Keep one of them there, or say how their names end with --mask-suffix.",
+        )
+
+
+def _classify(
+    path: Path, image_suffix: str, mask_suffix: str
+) -> tuple[Literal["image", "labels", "seg", "rois", "other"], str]:
+    """Say what a file is, and the name that it shares with its partner."""
+    suffix, stem = path.suffix.lower(), image_stem(path)
+    if suffix == ".npy" and stem.endswith(SEG_ENDING):
+        return "seg", stem.removesuffix(SEG_ENDING)
+    if suffix in (".zip", ".roi"):
+        return "rois", _without(stem, ROI_ENDINGS)
+    if suffix in TIFF_SUFFIXES | {".png"}:
+        base = _without(stem, (mask_suffix,) if mask_suffix else LABEL_ENDINGS)
+        if base != stem:
+            return "labels", _without(base, (image_suffix or IMAGE_ENDING,))
+    if suffix in IMAGE_SUFFIXES and _is_image(stem, image_suffix):
+        return "image", _without(stem, (image_suffix or IMAGE_ENDING,))
+    return "other", stem
+
+
+def _is_image(stem: str, image_suffix: str) -> bool:
+    if image_suffix:
+        return _without(stem, (image_suffix,)) != stem
+    return _without(stem, (*OTHER_ENDINGS, *LABEL_ENDINGS)) == stem
+
+
+def _without(stem: str, endings: Sequence[str]) -> str:
+    """Take off the longest of the endings, letter case aside; a name is never all ending."""
+    for ending in sorted(endings, key=len, reverse=True):
+        if stem.casefold().endswith(ending.casefold()) and len(stem) > len(ending):
+            return stem[: -len(ending)]
+    return stem
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise ReadError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+
+    for parent, children, names in os.walk(folder, onerror=refuse):
+        children[:] = sorted(child for child in children if not child.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(parent) / name
+
+
+def _no_pairs(
+    paths: Sequence[Path], found: Sequence[Found], kinds: Sequence[str], role: str
+) -> TrainingDataError:
+    where = ", ".join(map(str, paths))
+    there = sorted({source.kind for part in found for source in part.sources})
+    if there:
+        return TrainingDataError(
+            f"No image in {where} is of the kind {', '.join(kinds)}; there are {', '.join(there)}.",
+            hint="Correct --kind.",
+        )
+    n_images = sum(len(part.images_without_annotation) for part in found)
+    n_annotations = sum(len(part.annotations_without_image) for part in found)
+    return TrainingDataError(
+        f"No image with its annotation was found in {where} ({n_images} images without "
+        f"annotation, {n_annotations} annotations without image, manifests: rows with role "
+        f"{role}).",
+        hint="An image NAME.tif belongs to NAME_masks.tif, NAME_seg.npy or NAME_rois.zip beside "
+        "it; other names can be told with --image-suffix and --mask-suffix.",
+    )

@@ -1,0 +1,210 @@
+"""Intervals, agreement of two annotators, and pictures of an evaluation."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.io import imread
+
+from cellseg_engine.batch.agreement import as_agreement
+from cellseg_engine.batch.evaluate import Evaluation, evaluate_pairs, pair_files
+from cellseg_engine.batch.intervals import bootstrap
+from cellseg_engine.batch.score_plots import FOUND, INVENTED, MISSED, draw_comparison, write_plots
+from tests.integration.cli import Cli
+from tests.integration.training import disks
+
+IMAGE, LABELS = disks(80, seed=4)
+
+
+def write(path: Path, labels: np.ndarray, axes: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {"imagej": True, "metadata": {"axes": axes}} if axes else {}
+    tifffile.imwrite(path, labels.astype(np.uint16), **options)
+
+
+def without(*ids: int) -> np.ndarray:
+    return np.where(np.isin(LABELS, ids), 0, LABELS)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Ten images; of image n the first n objects are missed."""
+    for n in range(10):
+        write(tmp_path / "pred" / f"{n}_labels.tif", without(*range(1, n + 1)))
+        write(tmp_path / "truth" / f"{n}_masks.tif", LABELS)
+    return tmp_path / "pred", tmp_path / "truth"
+
+
+def evaluate(folders: tuple[Path, Path]) -> Evaluation:
+    return evaluate_pairs(pair_files(*folders))
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(capfd)
+
+
+# -- intervals ---------------------------------------------------------------------------------
+
+
+def test_intervals_are_those_of_a_plain_bootstrap(folders: tuple[Path, Path]) -> None:
+    evaluation = evaluate(folders)
+    found = bootstrap(evaluation, seed=3)
+    assert found is not None and (found.n_files, found.level) == (10, 0.95)
+    n_truth = int(LABELS.max())
+    hits = n_truth - np.arange(10)
+    rng = np.random.default_rng(99)
+    drawn = rng.integers(0, 10, (20_000, 10))
+    for part, samples in (
+        ("mean_per_image", (hits[drawn] / n_truth).mean(1)),
+        ("pooled", hits[drawn].sum(1) / (10 * n_truth)),
+    ):
+        low, high = getattr(found, part)["average_precision_0.50"]
+        expected = np.percentile(samples, (2.5, 97.5))
+        np.testing.assert_allclose((low, high), expected, atol=0.01)
+        value = evaluation.as_dict()[part]["average_precision_0.50"]
+        assert low < value < high
+    assert found.pooled.keys() == found.mean_per_image.keys()
+    assert found.pooled["precision_0.50"] == (1.0, 1.0)
+
+
+def test_intervals_hang_on_the_seed_only(folders: tuple[Path, Path]) -> None:
+    evaluation = evaluate(folders)
+    assert bootstrap(evaluation, seed=1) == bootstrap(evaluation, seed=1)
+    assert bootstrap(evaluation, seed=1) != bootstrap(evaluation, seed=2)
+
+
+def test_time_points_of_one_file_stay_together(tmp_path: Path) -> None:
+    # Within each file all time points are alike, so the mean of a draw is one of a few values.
+    for name, labels in (("a", LABELS), ("b", LABELS * 0)):
+        write(tmp_path / "pred" / f"{name}_labels.tif", np.stack([labels] * 8), "TYX")
+        write(tmp_path / "truth" / f"{name}_masks.tif", np.stack([LABELS] * 8), "TYX")
+    found = bootstrap(evaluate((tmp_path / "pred", tmp_path / "truth")))
+    assert found is not None and found.n_files == 2
+    assert found.mean_per_image["average_precision_0.50"] == (0.0, 1.0)
+
+
+def test_one_file_has_no_interval(cli: Cli, folders: tuple[Path, Path]) -> None:
+    one = ("--pred", folders[0] / "0_labels.tif", "--truth", folders[1] / "0_masks.tif")
+    assert "No intervals: they need two files or more." in cli("evaluate", *one).out
+    assert json.loads(cli("evaluate", *one, "--json").out)["intervals"] is None
+
+
+def test_intervals_on_the_command_line(cli: Cli, folders: tuple[Path, Path]) -> None:
+    arguments = ("evaluate", "--pred", folders[0], "--truth", folders[1])
+    outcome = cli(*arguments)
+    assert outcome.code == 0
+    (line,) = [row for row in outcome.out.splitlines() if row.startswith("average_precision_0.50 ")]
+    assert line.count("[") == line.count("]") == 2
+    assert "95% intervals over 10 files (2000 resamples, seed 0)" in outcome.out
+    values = json.loads(cli(*arguments, "--json").out)["intervals"]
+    assert values["pooled"].keys() == values["mean_per_image"].keys()
+    assert cli(*arguments, "--seed", 5).out != outcome.out == cli(*arguments).out
+
+
+# -- two annotators ----------------------------------------------------------------------------
+
+
+def test_agreement_is_the_same_both_ways(folders: tuple[Path, Path]) -> None:
+    forth = as_agreement(evaluate(folders))
+    back = as_agreement(evaluate((folders[1], folders[0])))
+    scores = {name: v for name, v in forth["pooled"].items() if not name.startswith(("n_", "only"))}
+    assert scores == {name: back["pooled"][name] for name in scores}
+    assert forth["mean_per_image"] == back["mean_per_image"]
+    assert forth["pooled"]["only_a_0.50"] == back["pooled"]["only_b_0.50"] == 45
+    assert not {"precision_0.50", "recall_0.50", "aggregated_jaccard"} & forth["pooled"].keys()
+
+
+def test_agreement_on_the_command_line(
+    cli: Cli, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    b, a = folders
+    (b / "9_labels.tif").unlink()
+    write(b / "extra_labels.tif", LABELS)
+    table = tmp_path / "agreement.csv"
+    outcome = cli("evaluate", "--between", a, b, "--csv", table)
+    assert outcome.code == 0, outcome.err
+    n = int(LABELS.max())
+    assert f"9 images, {9 * n} objects of A and {9 * n - 36} of B" in outcome.out
+    assert "precision_0.50 " not in outcome.out.replace("average_precision_0.50 ", "")
+    assert "no label image of B for" in outcome.err and "9_masks.tif" in outcome.err
+    assert "no label image of A for" in outcome.err and "extra_labels.tif" in outcome.err
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert (rows[1]["image"], rows[1]["only_a_0.50"], rows[1]["only_b_0.50"]) == ("1", "1", "0")
+    values = json.loads(cli("evaluate", "--between", a, b, "--json").out)
+    assert values["only_by_a"] == [str(a / "9_masks.tif")]
+    assert values["intervals"]["pooled"].keys() <= values["pooled"].keys()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--pred", "x"), ("--between", "x", "y", "--pred", "x")])
+def test_a_comparison_has_two_sides(cli: Cli, arguments: tuple[str, ...]) -> None:
+    outcome = cli("evaluate", *arguments)
+    assert outcome.code == 2
+    assert "Give --pred and --truth, or --between A B." in outcome.err
+
+
+# -- pictures ----------------------------------------------------------------------------------
+
+
+def test_found_missed_and_invented_objects_have_their_colours(tmp_path: Path) -> None:
+    truth, prediction = without(1), without(2)
+    write(tmp_path / "t" / "x_masks.tif", truth)
+    tifffile.imwrite(tmp_path / "t" / "x_img.tif", IMAGE)
+    write(tmp_path / "p" / "x_labels.tif", prediction)
+    (image,) = evaluate((tmp_path / "p", tmp_path / "t")).images
+    canvas = draw_comparison(image)
+    assert canvas.shape == (*LABELS.shape, 3)
+
+    def ids_with(colour: tuple[int, int, int]) -> set[int]:
+        return set(LABELS[(canvas == colour).all(axis=-1)])
+
+    assert ids_with(MISSED) == {2}
+    assert ids_with(INVENTED) == {1}
+    assert ids_with(FOUND) == set(range(3, LABELS.max() + 1))
+    # The image itself is to be seen where there is no outline.
+    grey = canvas[(canvas[..., 0] == canvas[..., 1]) & (canvas[..., 1] == canvas[..., 2])]
+    assert len(np.unique(grey)) > 20
+
+
+def test_the_worst_images_come_first(cli: Cli, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    plots = tmp_path / "plots"
+    outcome = cli("evaluate", "--pred", folders[0], "--truth", folders[1], "--plots", plots)
+    assert outcome.code == 0, outcome.err
+    names = sorted(path.name for path in plots.iterdir())
+    assert names == [
+        "ap_against_iou.png",
+        *(f"worst_{rank}_{10 - rank}.png" for rank in range(1, 6)),
+    ]
+    assert all(f"Wrote {plots / name}" in outcome.out for name in names)
+    assert imread(plots / "worst_1_9.png").shape == (80, 80, 3)
+    assert imread(plots / "ap_against_iou.png").shape[0] > 300
+
+
+def test_planes_of_stacks_and_names_of_folders(tmp_path: Path) -> None:
+    stack = np.stack([LABELS, LABELS, LABELS])
+    worse = np.stack([LABELS, LABELS * 0, LABELS])
+    write(tmp_path / "t" / "b c" / "x_masks.tif", stack, "TYX")
+    write(tmp_path / "p" / "b c" / "x_labels.tif", worse, "TYX")
+    evaluation = evaluate((tmp_path / "p", tmp_path / "t"))
+    names = [path.name for path in write_plots(tmp_path / "plots", evaluation, None)]
+    # Only the time point with faults is drawn.
+    assert names == ["ap_against_iou.png", "worst_1_b_c_x_T_1.png"]
+
+
+def test_pictures_need_matplotlib_and_say_so(
+    cli: Cli, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    plots = tmp_path / "plots"
+    outcome = cli("evaluate", "--pred", folders[0], "--truth", folders[1], "--plots", plots)
+    assert outcome.code == 2
+    assert 'pip install "cellseg-engine[train]"' in outcome.err
+    assert not plots.exists()
