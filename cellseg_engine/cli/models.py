@@ -16,7 +16,7 @@ from cellseg_engine.zoo import store
 
 @click.group(name="models", context_settings={"max_content_width": 100})
 def command() -> None:
-    """List, explain, import and export models."""
+    """List, explain, get, import and export models."""
 
 
 @command.command(name="list")
@@ -31,6 +31,10 @@ def list_command(as_json: bool) -> None:
         except CellSegError as error:
             description, diameter = f"cannot be used: {error}", 0.0
         rows.append((entry.name, entry.source, len(entry.files), diameter, description))
+    rows += [
+        (entry.name, "not on this computer", len(entry.files), 0.0, entry.description)
+        for entry in store.absent_models()
+    ]
     if as_json:
         names = ("name", "source", "networks", "diam_mean_px", "description")
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
@@ -39,6 +43,8 @@ def list_command(as_json: bool) -> None:
         several = f", ensemble of {networks}" if networks > 1 else ""
         click.echo(f"{name}  ({source}{several})\n    {description}")
     click.echo(f"\nImported models are in {store.models_folder()}.")
+    if store.absent_models():
+        click.echo("What is not on this computer is got by: cellseg models get NAME --from FILE")
 
 
 @command.command(name="info")
@@ -56,6 +62,31 @@ def info_command(model: str, as_json: bool) -> None:
         return
     for name, value in card.items():
         click.echo(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
+@command.command(name="get")
+@click.argument("model")
+@click.option(
+    "--from",
+    "place",
+    required=True,
+    help="Its file, a folder with it, or an address (https://...); one that ends with / is a "
+    "folder.",
+)
+def get_command(model: str, place: str) -> None:
+    """Get a model that comes beside the program, and check that it is the right file."""
+    from cellseg_engine.zoo.fetch import fetch_model
+
+    with click.progressbar(
+        length=1, label=f"Getting {model}", file=click.get_text_stream("stderr")
+    ) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = max(total, done)
+            bar.update(done - bar.pos)
+
+        entry = fetch_model(model, place, show)
+    click.echo(f"{entry.name} is here: use it with --model {entry.name}.")
 
 
 @command.command(name="import")

@@ -11,6 +11,7 @@ import numpy as np
 
 from cellseg_engine.train.augment import apply_view, draw_view
 from cellseg_engine.train.dataset import TrainingImage
+from cellseg_engine.train.intensity import vary_intensity
 from cellseg_engine.train.sampling import view_rng
 
 _AHEAD = 4
@@ -42,6 +43,7 @@ class BatchMaker:
     crop_px: int
     batch_size: int
     seed: int
+    vary_intensity: bool = False
 
     def make(self, order: np.ndarray, epoch: int, step: int) -> Batch:
         """Give the batch of a step; ``order`` as of `epoch_order`."""
@@ -52,12 +54,15 @@ class BatchMaker:
         targets = np.zeros((self.batch_size, 3, side, side), np.float32)
         for n, place in enumerate(places):
             image = self.images[order[place]]
+            rng = view_rng(self.seed, epoch, place)
             view = draw_view(
-                view_rng(self.seed, epoch, place),
+                rng,
                 common_scale=self.diam_mean_px / image.diameter_px,
                 crop_px=side,
             )
             shown, labels, flows = apply_view(view, image.pixels, image.labels, image.flows)
+            if self.vary_intensity:
+                shown = vary_intensity(rng, shown, labels)
             pixels[n, : len(shown)] = shown
             targets[n, :2] = flows
             targets[n, 2] = labels > 0

@@ -14,7 +14,7 @@ from cellseg_engine.core.labels import median_diameter
 from cellseg_engine.errors import CellSegError
 from cellseg_engine.io.images import read_image
 from cellseg_engine.pipeline.prepare import prepare_stack
-from cellseg_engine.settings import Settings
+from cellseg_engine.settings import Settings, make_settings
 from cellseg_engine.train.annotations import (
     Annotation,
     CleanLabels,
@@ -149,7 +149,10 @@ def load_images(
     for done, source in enumerate(sources, start=1):
         try:
             stack, names, annotation = _read(source, options)
-            preparation = prepare_stack(stack, options.settings, names, options.n_channels)
+            settings = options.settings
+            if source.channel:
+                settings = make_settings(settings, channel=source.channel)
+            preparation = prepare_stack(stack, settings, names, options.n_channels)
         except CellSegError as error:
             faults.append((source, error))
         else:

@@ -105,6 +105,7 @@ class Trainer:
             options.crop_px,
             recipe.batch_size,
             options.seed,
+            recipe.vary_intensity,
         )
         self._state = _State()
         self._best: dict[str, torch.Tensor] | None = None

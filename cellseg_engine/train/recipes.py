@@ -44,6 +44,7 @@ class Recipe:
     images_per_epoch: int
     min_objects: int
     precision: Literal["fp32", "bf16", "fp16"]
+    vary_intensity: bool = False
     schedule_epochs: int = 0
 
     def rate(self, epoch: int) -> float:

@@ -45,6 +45,8 @@ class Source:
         Images of one group are never split between training and held-out images.
     axes
         What the manifest says about the dimensions of the image, or empty.
+    channel
+        What the manifest says about the channel that shows the objects, or empty.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Source:
     kind: str
     group: str
     axes: str = ""
+    channel: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def find_sources(
 
     A folder with a ``manifest.csv`` is read by it: columns ``path`` (for ``PATH_img.*`` and
     ``PATH_masks.*``, relative to the manifest) or ``image`` and ``labels``, and where there are,
-    ``role``, ``kind``, ``group`` and ``axes``. Another folder is searched with its sub-folders:
+    ``role``, ``kind``, ``group``, ``axes`` and ``channel``. Another folder is searched with its sub-folders:
     ``NAME.tif`` or ``NAME_img.tif`` belongs to ``NAME_masks.tif``, ``NAME_seg.npy`` or
     ``NAME_rois.zip`` of the same folder.
 
@@ -164,6 +167,7 @@ def _from_manifest(manifest: Path, role: str) -> Found:
                 kind=row.get("kind") or manifest.parent.resolve().name,
                 group=row.get("group") or str(image),
                 axes=row.get("axes") or "",
+                channel=row.get("channel") or "",
             )
         )
     return Found(tuple(sources))

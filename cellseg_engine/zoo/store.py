@@ -1,4 +1,4 @@
-"""Where models are: shipped ones, imported ones, and files given by path."""
+"""Where models are: shipped ones, separate ones, imported ones, and files given by path."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cellseg_engine.nets.card import WeightsFile
 
 SHIPPED_FOLDER = Path(__file__).with_name("weights")
+CHECKOUT_FOLDER = Path(__file__).parents[2] / "models"
+"""Separate models in a source tree; an installed package has no such folder."""
 CATALOGUE = Path(__file__).with_name("models.toml")
 MODELS_VARIABLE = "CELLSEG_MODELS"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -41,13 +43,22 @@ class ModelEntry:
     sha256
         Expected hash of each file; empty for imported models.
     source
-        ``shipped`` or ``imported``.
+        ``shipped`` (inside the package), ``separate`` (files beside it, which are fetched once)
+        or ``imported``.
+    description
+        For separate models, whose card may not be there to read.
     """
 
     name: str
     files: tuple[Path, ...]
     sha256: tuple[str, ...]
     source: str
+    description: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Say whether its files are on this computer."""
+        return all(path.is_file() for path in self.files)
 
     def card(self) -> ModelCard:
         """Read the card of its first network."""
@@ -62,18 +73,42 @@ def models_folder() -> Path:
 
 def list_models() -> list[ModelEntry]:
     """Give all models that can be used by name, shipped ones first."""
+    catalogue = _catalogue()
+    known = {entry.name for entry in catalogue}
+    usable = [entry for entry in catalogue if entry.source == "shipped" or entry.is_here]
+    return usable + [entry for entry in _imported() if entry.name not in known]
+
+
+def absent_models() -> list[ModelEntry]:
+    """Give the separate models whose files are not on this computer; `fetch` gets them."""
+    return [entry for entry in _catalogue() if entry.source == "separate" and not entry.is_here]
+
+
+def separate_folder() -> Path:
+    """Give the folder of fetched files of separate models."""
+    return models_folder() / ".separate"
+
+
+def _catalogue() -> list[ModelEntry]:
     with CATALOGUE.open("rb") as file:
-        catalogue = tomllib.load(file)
-    shipped = [
+        content = tomllib.load(file)
+    return [
         ModelEntry(
             name,
-            tuple(SHIPPED_FOLDER / file for file in entry["files"]),
+            tuple(_find_file(file, entry["source"]) for file in entry["files"]),
             tuple(entry["sha256"]),
-            "shipped",
+            entry["source"],
+            entry.get("description", ""),
         )
-        for name, entry in catalogue.items()
+        for name, entry in content.items()
     ]
-    return shipped + [entry for entry in _imported() if entry.name not in catalogue]
+
+
+def _find_file(name: str, source: str) -> Path:
+    if source == "shipped":
+        return SHIPPED_FOLDER / name
+    in_checkout = CHECKOUT_FOLDER / name
+    return in_checkout if in_checkout.is_file() else separate_folder() / name
 
 
 def find_model(name: str) -> ModelEntry:
@@ -85,6 +120,13 @@ def find_model(name: str) -> ModelEntry:
         With the names there are, the nearest one first.
     """
     entries = {entry.name: entry for entry in list_models()}
+    absent = [entry for entry in absent_models() if entry.name == name]
+    if absent:
+        raise ModelNotFoundError(
+            f"The model {name} is not on this computer: {absent[0].files[0].name} comes beside the "
+            "program.",
+            hint=f"Get it once: cellseg models get {name} --from FILE-OR-ADDRESS",
+        )
     if name not in entries:
         near = difflib.get_close_matches(name, entries, 1)
         guess = f"Did you mean {near[0]}? " if near else ""
@@ -208,7 +250,7 @@ def import_model(
 
 
 def remove_model(name: str) -> None:
-    """Delete an imported model.
+    """Delete an imported model, or the fetched files of a separate one.
 
     Raises
     ------
@@ -218,9 +260,13 @@ def remove_model(name: str) -> None:
         It is a shipped one.
     """
     entry = find_model(name)
-    if entry.source != "imported":
+    if entry.source == "separate" and entry.files[0].parent == separate_folder():
+        for path in entry.files:
+            path.unlink(missing_ok=True)
+    elif entry.source != "imported":
         raise SettingsError(f"{name} is shipped with the engine and stays.")
-    shutil.rmtree(entry.files[0].parent)
+    else:
+        shutil.rmtree(entry.files[0].parent)
 
 
 def _imported() -> list[ModelEntry]:
@@ -241,7 +287,7 @@ def _check_new_name(name: str) -> None:
             f"{name!r} cannot name a model: use up to 100 letters, digits, '.', '_' and '-'.",
             hint="Give another with --name.",
         )
-    if any(entry.name == name for entry in list_models()):
+    if any(entry.name == name for entry in [*list_models(), *absent_models()]):
         raise SettingsError(
             f"A model named {name} is there already.",
             hint=f"Give another with --name, or `cellseg models remove {name}` first.",
@@ -249,7 +295,7 @@ def _check_new_name(name: str) -> None:
 
 
 def _looks_like_path(name: str) -> bool:
-    if any(entry.name == name for entry in list_models()):
+    if any(entry.name == name for entry in [*list_models(), *absent_models()]):
         return False
     return (
         "/" in name

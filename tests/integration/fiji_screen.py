@@ -101,6 +101,11 @@ for part in parts(find({json.dumps(title)})):
     return texts
 
 
+def recorded_calls(imagej: ImageJ) -> list[str]:
+    """Give the texts of ImageJ's recorder; a call is written there a little after its script."""
+    return [text for text in window_texts(imagej, "Recorder") if "run(" in text]
+
+
 def click_button(imagej: ImageJ, title: str, label: str) -> None:
     """Click a button of a window, as its listeners are told of it."""
     clicked = imagej.python(

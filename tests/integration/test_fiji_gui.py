@@ -26,6 +26,7 @@ from tests.integration.fiji_screen import (
     KEEP_VARIABLE,
     click_button,
     press,
+    recorded_calls,
     set_field,
     take_picture,
     wait_for_window,
@@ -76,6 +77,10 @@ def imagej(there: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
 @pytest.fixture(autouse=True)
 def _clean(imagej: ImageJ) -> Iterator[None]:
     yield
+    imagej.python(
+        "from ij.plugin.frame import Recorder\n"
+        "if Recorder.getInstance(): Recorder.getInstance().close()"
+    )
     imagej.macro('close("*"); close("ROI Manager"); close("*-objects"); close("Log");')
 
 
@@ -161,7 +166,8 @@ def test_dialog_recorder_and_manager(imagej: ImageJ, image: Path, tmp_path: Path
     click_button(imagej, "Segment Cells", "OK")
     wait_for_window(imagej, f"{image.name}-labels", SEGMENTED_S)
     wait_until(lambda: state(imagej)["rois"], "the ROI Manager")
-    recorded = next(text for text in window_texts(imagej, "Recorder") if "run(" in text)
+    wait_until(lambda: recorded_calls(imagej), "the recorder")
+    (recorded,) = recorded_calls(imagej)
     imagej.python("from ij.plugin.frame import Recorder\nRecorder.getInstance().close()")
     assert recorded.startswith('run("Segment Cells", "model=nuclei-provisional channel=auto')
 
@@ -211,6 +217,7 @@ def test_escape_cancels(imagej: ImageJ, there: Place, image: Path, tmp_path: Pat
         'run("Segment Cells", "diameter_px=10 test_time_augmentation=paper"); return "went on";'
     )
     wait_until(lambda: there.engine().status()["running"], "the segmentation", START_S)
+    imagej.python("from ij import IJ\nIJ.getInstance().toFront()\nIJ.getInstance().requestFocus()")
     press(imagej, "VK_ESCAPE")
     assert imagej.wait(ticket, START_S)["result"] == ABORTED
     wait_until(lambda: not there.engine().status()["running"], "the end of the job", START_S)

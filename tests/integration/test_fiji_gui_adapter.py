@@ -16,6 +16,7 @@ from tests.integration.fiji_host import (
 )
 from tests.integration.fiji_screen import (
     click_button,
+    recorded_calls,
     set_field,
     wait_for_window,
     window_texts,
@@ -133,7 +134,6 @@ def test_the_dialog_asks_and_is_recorded(imagej: ImageJ) -> None:
     wait_until(lambda: seen(imagej), "the script")
     expected = DEFAULTS.replace("two words", "from the dialog")
     assert seen(imagej) == expected
-    # The call is written down when the command has ended, a little after the script.
     wait_until(lambda: recorded_calls(imagej), "the recorder")
     (recorded,) = recorded_calls(imagej)
     imagej.python("from ij.plugin.frame import Recorder\nRecorder.getInstance().close()")
@@ -143,10 +143,6 @@ def test_the_dialog_asks_and_is_recorded(imagej: ImageJ) -> None:
     imagej.python("from ij import IJ\nIJ.setProperty('seen', None)")
     assert imagej.macro(recorded) is None
     assert seen(imagej) == expected
-
-
-def recorded_calls(imagej: ImageJ) -> list[str]:
-    return [text for text in window_texts(imagej, "Recorder") if "run(" in text]
 
 
 def test_cancel_runs_nothing(imagej: ImageJ) -> None:

@@ -1,0 +1,137 @@
+"""Train the models that come with the program: python tools/train_models.py nuclei --out FOLDER.
+
+Needs the labelled images of docs/models.md in ../shared/data (or --data). Each model goes on from
+the one before: nuclei from nuclei-provisional, generalist and phase from nuclei. A run that was
+stopped goes on when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tifffile
+
+ROOT = Path(__file__).resolve().parents[1]
+LARGE_CROPS = 2
+"""From this many crops on an image counts as large: it is drawn more often, it has more to see."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one model is trained.
+
+    Attributes
+    ----------
+    start_from
+        The model it goes on from.
+    weights
+        How often each kind of image is drawn, in percent; other kinds are not used.
+    description
+        For its card.
+    options
+        More options of ``cellseg train``.
+    """
+
+    start_from: str
+    weights: dict[str, int]
+    description: str
+    options: tuple[str, ...] = ()
+
+
+NUCLEI_WEIGHTS = {"fluo": 28, "fluo-large": 44, "histology": 20, "brightfield": 8}
+PLANS = {
+    "nuclei": Plan(
+        "nuclei-provisional",
+        NUCLEI_WEIGHTS,
+        "Nuclei in fluorescence, stained tissue and bright field.",
+    ),
+    "generalist": Plan(
+        "nuclei",
+        {
+            "fluo": 20,
+            "fluo-large": 30,
+            "histology": 14,
+            "brightfield": 6,
+            "phase": 22,
+            "bacteria": 8,
+        },
+        "Nuclei, whole cells in phase contrast, and bacteria.",
+        ("--epochs", "8"),
+    ),
+    "phase": Plan(
+        "nuclei",
+        {"phase": 100},
+        "Whole cells in phase contrast.",
+        ("--epochs", "6"),
+    ),
+}
+KINDS = {"phase contrast, whole cells (T98G)": "phase", "E. coli, DAPI": "bacteria"}
+
+
+def main() -> int:
+    """Write the table of images and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=PLANS)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start-from", default="", help="instead of the plan's")
+    given, more = parser.parse_known_args()  # the rest is for cellseg train
+    plan = PLANS[given.model]
+    given.out.mkdir(parents=True, exist_ok=True)
+    table = given.out / "images.csv"
+    rows = list(training_rows(given.data.resolve(), plan, diam_mean_px=17))
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    command = [
+        *(sys.executable, "-m", "cellseg_engine", "train", str(table)),
+        *("--out", str(given.out / given.model), "--recipe", "shipped"),
+        *("--start-from", given.start_from or plan.start_from, "--licence", "CC0-1.0"),
+        *("--description", plan.description),
+        *("--weights", ",".join(f"{kind}={plan.weights[kind]}" for kind in kinds)),
+        *(*plan.options, *more),
+    ]
+    return subprocess.run(command, check=False).returncode
+
+
+def training_rows(data: Path, plan: Plan, diam_mean_px: float) -> Iterator[dict[str, str]]:
+    """Give the rows of the table of images; stained tissue comes in grey and as hematoxylin."""
+    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            kind = KINDS.get(row["kind"], row["kind"])
+            if row["role"] != "train" or row["axes"] not in ("YX", "YXS"):
+                continue
+            image = data / f"{row['path']}_img.tif"
+            with tifffile.TiffFile(image) as tiff:
+                height, width = tiff.pages[0].shape[:2]
+            side = (
+                math.sqrt(height * width) * diam_mean_px / max(5, float(row["median_diameter_px"]))
+            )
+            if kind == "fluo" and side**2 >= LARGE_CROPS * 224**2:
+                kind = "fluo-large"
+            if kind not in plan.weights:
+                continue
+            for channel in ("gray", "hematoxylin") if row["axes"] == "YXS" else ("",):
+                yield {
+                    "image": os.fspath(image),
+                    "labels": os.fspath(data / f"{row['path']}_masks.tif"),
+                    "role": "train",
+                    "kind": kind,
+                    "group": row["group"],
+                    "axes": row["axes"],
+                    "channel": channel,
+                }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
