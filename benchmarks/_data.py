@@ -10,7 +10,9 @@ import numpy as np
 import tifffile
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-MODEL = "nuclei-provisional"
+MODEL = "nuclei"
+FIRST_MODEL = "nuclei-provisional"
+"""Of the peer's own trainer; the parity of both programs is measured on it."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
     ]
 
 
-def export_provisional(folder: Path) -> Path:
-    """Export the shipped network and its size model under the names by which the peer finds both.
+def export_model(folder: Path, name: str) -> Path:
+    """Export a network and its size model under the names by which the peer finds both.
 
     The peer looks for the size model at the weights' path with ``_size.npy`` appended.
     """
@@ -60,9 +62,9 @@ def export_provisional(folder: Path) -> Path:
     from cellseg_engine.nets.weights import export_official
     from cellseg_engine.zoo.store import read_model
 
-    path = folder / MODEL
+    path = folder / name
     if not path.is_file():
-        (weights,) = read_model(MODEL)
+        (weights,) = read_model(name)
         export_official(path, weights)
         if weights.size_model is not None:
             write_official_size_model(Path(f"{path}_size.npy"), weights.size_model)

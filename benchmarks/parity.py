@@ -23,7 +23,7 @@ from _compare import (
     relative_rms,
     share_alike,
 )
-from _data import DATA, MODEL, export_provisional, read_validation, write_random_network
+from _data import DATA, FIRST_MODEL, export_model, read_validation, write_random_network
 from _peer import Arrays, Peer, find_peer_python, number
 from _report import Bound, Section, finish
 from _synthetic import make_labels, perturb_flows
@@ -83,7 +83,7 @@ def check_fields(work: Work) -> Section:
     images = [_textured_image()[:, : shape[0], : shape[1]] for shape in SHAPES]
     for name, path in (
         ("random", write_random_network(work.folder)),
-        (MODEL, export_provisional(work.folder)),
+        (FIRST_MODEL, export_model(work.folder, FIRST_MODEL)),
     ):
         model = Segmenter(_settings(model=str(path))).model
         own = {
@@ -186,7 +186,7 @@ def check_end_to_end(work: Work) -> Section:
             "fields",
         ),
     )
-    path = export_provisional(work.folder)
+    path = export_model(work.folder, FIRST_MODEL)
     images = read_validation(work.data, "fluo", N_IMAGES)
     arrays = number("image", [image.pixels for image in images])
     arrays["diameters"] = np.array([image.diameter_px for image in images])

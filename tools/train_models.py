@@ -123,6 +123,7 @@ def training_rows(data: Path, plan: Plan, diam_mean_px: float) -> Iterator[dict[
                 continue
             for channel in ("gray", "hematoxylin") if row["axes"] == "YXS" else ("",):
                 yield {
+                    "path": f"{row['path']} {channel}".strip(),
                     "image": os.fspath(image),
                     "labels": os.fspath(data / f"{row['path']}_masks.tif"),
                     "role": "train",

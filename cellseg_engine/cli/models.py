@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -77,9 +78,7 @@ def get_command(model: str, place: str) -> None:
     """Get a model that comes beside the program, and check that it is the right file."""
     from cellseg_engine.zoo.fetch import fetch_model
 
-    with click.progressbar(
-        length=1, label=f"Getting {model}", file=click.get_text_stream("stderr")
-    ) as bar:
+    with click.progressbar(length=1, label=f"Getting {model}", file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.length = max(total, done)

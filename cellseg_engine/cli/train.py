@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -262,8 +263,12 @@ def _reporter(
         disable=not console.is_terminal,
     ) as bar:
         tasks: dict[str, Any] = {}
+        lines = _EpochLines()
 
         def report(progress: TrainingProgress) -> None:
+            if not console.is_terminal:
+                lines.report(progress)
+                return
             stage = "training" if progress.stage == "scoring" else progress.stage
             if stage not in tasks:
                 for task in tasks.values():
@@ -277,6 +282,30 @@ def _reporter(
             )
 
         yield report, lambda text: _warn(text, bar.console.print if console.is_terminal else None)
+
+
+class _EpochLines:
+    """For a log file: a line when reading begins, and one per epoch."""
+
+    def __init__(self) -> None:
+        self._told: tuple[str, int] = ("", 0)
+        self._began, self._done_before = time.monotonic(), 0
+
+    def report(self, progress: TrainingProgress) -> None:
+        place = (progress.stage, progress.epoch)
+        if progress.stage == "scoring" or place == self._told:
+            return
+        if self._told[0] != progress.stage:
+            self._began, self._done_before = time.monotonic(), progress.done
+        self._told = place
+        click.echo(_describe(progress) + self._left(progress), err=True)
+
+    def _left(self, progress: TrainingProgress) -> str:
+        done = progress.done - self._done_before
+        if done <= 0:
+            return ""
+        seconds = (time.monotonic() - self._began) / done * (progress.total - progress.done)
+        return f"  about {math.ceil(seconds / 60)} min left"
 
 
 def _warn(text: str, show: Callable[..., None] | None) -> None:

@@ -91,8 +91,8 @@ def find_sources(
 
     A folder with a ``manifest.csv`` is read by it: columns ``path`` (for ``PATH_img.*`` and
     ``PATH_masks.*``, relative to the manifest) or ``image`` and ``labels``, and where there are,
-    ``role``, ``kind``, ``group``, ``axes`` and ``channel``. Another folder is searched with its sub-folders:
-    ``NAME.tif`` or ``NAME_img.tif`` belongs to ``NAME_masks.tif``, ``NAME_seg.npy`` or
+    ``role``, ``kind``, ``group``, ``axes`` and ``channel``. Another folder is searched with its
+    sub-folders: ``NAME.tif`` or ``NAME_img.tif`` belongs to ``NAME_masks.tif``, ``NAME_seg.npy`` or
     ``NAME_rois.zip`` of the same folder.
 
     Parameters

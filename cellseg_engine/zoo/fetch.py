@@ -66,7 +66,8 @@ def _open(place: str, name: str) -> IO[bytes]:
     try:
         if urlsplit(place).scheme in ("http", "https"):
             address = place + name if place.endswith("/") else place
-            return cast(IO[bytes], urllib.request.urlopen(address, timeout=TIMEOUT_S))
+            answer = urllib.request.urlopen(address, timeout=TIMEOUT_S)  # noqa: S310 - looked at above
+            return cast(IO[bytes], answer)
         path = Path(place).expanduser()
         return (path / name if path.is_dir() else path).open("rb")
     except (OSError, ValueError, RuntimeError) as error:
@@ -96,6 +97,7 @@ def _read(source: IO[bytes], name: str) -> bytes:
 
 def _unreadable(place: str, name: str, error: Exception) -> ReadError:
     if isinstance(error, urllib.error.HTTPError):
+        error.close()
         reason = f"the server answers {error.code}"
     elif isinstance(error, urllib.error.URLError):
         reason = f"no connection: {error.reason}"

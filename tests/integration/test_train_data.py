@@ -197,6 +197,20 @@ def test_a_manifest_can_name_both_files(tmp_path: Path) -> None:
         find_sources([table])
 
 
+def test_a_manifest_can_choose_the_channel_of_an_image(tmp_path: Path) -> None:
+    colour = np.zeros((*LABELS.shape, 3), np.uint8)
+    colour[..., 1] = (LABELS > 0) * 200
+    put(tmp_path / "a.tif", colour, photometric="rgb")
+    put(tmp_path / "l.tif", LABELS)
+    table = tmp_path / "list.csv"
+    table.write_text("image,labels,axes,channel\na.tif,l.tif,YXS,green\na.tif,l.tif,YXS,red\n")
+    found = find_sources([table])
+    assert [one.channel for one in found.sources] == ["green", "red"]
+    images, remarks = load(table, tmp_path / "flows")
+    assert len(images) == 1
+    assert [one.reason for one in remarks] == ["no contrast in its pixels"]
+
+
 def test_the_real_manifest(shared: Path) -> None:
     found = find_sources([shared / "data"], kinds=["fluo"])
     assert len(found.sources) == 389

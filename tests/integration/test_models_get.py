@@ -1,0 +1,120 @@
+"""Models that come beside the program: listed, got from a file or an address, checked, removed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from cellseg_engine.errors import ModelNotFoundError, ReadError, SettingsError, WeightsError
+from cellseg_engine.zoo import store
+from cellseg_engine.zoo.fetch import fetch_model
+from tests.integration.cli import Cli
+
+CONTENT = b"weights" * 1000
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(capfd)
+
+
+@pytest.fixture
+def origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with the file of a separate model, and a catalogue that names it."""
+    folder = tmp_path / "origin"
+    folder.mkdir()
+    (folder / "far.safetensors").write_bytes(CONTENT)
+    catalogue = tmp_path / "models.toml"
+    catalogue.write_text(
+        '[far]\nsource = "separate"\nfiles = ["far.safetensors"]\n'
+        f'sha256 = ["{hashlib.sha256(CONTENT).hexdigest()}"]\ndescription = "Far away."\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(store, "CATALOGUE", catalogue)
+    monkeypatch.setenv(store.MODELS_VARIABLE, str(tmp_path / "models"))
+    return folder
+
+
+@pytest.fixture
+def address(origin: Path) -> Iterator[str]:
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(origin))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_one_that_is_not_here_says_how_to_get_it(origin: Path) -> None:
+    assert store.list_models() == []
+    with pytest.raises(ModelNotFoundError, match=r"not on this computer") as raised:
+        store.find_model("far")
+    assert "cellseg models get far --from" in raised.value.hint
+
+
+@pytest.mark.parametrize("place", ["file", "folder"])
+def test_from_a_file(origin: Path, place: str) -> None:
+    given = origin / "far.safetensors" if place == "file" else origin
+    seen: list[tuple[int, int]] = []
+    entry = fetch_model("far", str(given), lambda *counts: seen.append(counts))
+    assert entry.files[0].read_bytes() == CONTENT
+    assert store.verify(entry)
+    assert seen[-1][0] == len(CONTENT)
+    assert [model.name for model in store.list_models()] == ["far"]
+    # Once it is here, nothing is read again.
+    assert fetch_model("far", str(origin / "gone")) == entry
+
+    store.remove_model("far")
+    assert [model.name for model in store.absent_models()] == ["far"]
+
+
+def test_over_the_network(address: str) -> None:
+    assert fetch_model("far", address).files[0].read_bytes() == CONTENT
+
+
+def test_from_the_exact_address(address: str) -> None:
+    assert fetch_model("far", address + "far.safetensors").is_here
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("{address}sub/", "the server answers 404"),
+        ("http://127.0.0.1:1/", "no connection"),
+        ("{folder}/none.safetensors", "No such file"),
+    ],
+)
+def test_what_cannot_be_read(address: str, origin: Path, place: str, reason: str) -> None:
+    with pytest.raises(ReadError, match=reason) as raised:
+        fetch_model("far", place.format(address=address, folder=origin))
+    assert "copy the file from another computer" in raised.value.hint
+    assert list(store.models_folder().rglob("*")) == []
+
+
+def test_another_file_is_refused_and_nothing_is_left(origin: Path) -> None:
+    (origin / "far.safetensors").write_bytes(CONTENT[:-1])
+    with pytest.raises(WeightsError, match=r"is not the far\.safetensors that belongs to far"):
+        fetch_model("far", str(origin))
+    assert [path for path in store.models_folder().rglob("*") if path.is_file()] == []
+
+
+def test_its_name_is_taken(origin: Path) -> None:
+    with pytest.raises(SettingsError, match="there already"):
+        store.import_model([origin / "far.safetensors"], "far")
+
+
+def test_the_command(cli: Cli, origin: Path) -> None:
+    listed = cli("models", "list").out
+    assert "far  (not on this computer)" in listed
+    assert "cellseg models get NAME --from FILE" in listed
+    assert "far is here" in cli("models", "get", "far", "--from", origin).out
+    unknown = cli("models", "get", "phantom", "--from", origin)
+    assert unknown.code == 2
+    assert "There is no model 'phantom'" in unknown.err
