@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from scipy import ndimage
 
 from cellseg_engine.core.flow_variants import VARIANTS
 
@@ -114,3 +115,11 @@ def cluster(
             labels[labels == label] = 0
     kept = np.unique(labels[labels > 0])
     return np.where(labels > 0, np.searchsorted(kept, labels) + 1, 0)
+
+
+def fill_holes(labels: np.ndarray) -> np.ndarray:
+    """Background that 4-connected paths cannot lead out of an object becomes the object's."""
+    filled = labels.copy()
+    for label in np.unique(labels[labels > 0]):
+        filled[ndimage.binary_fill_holes(labels == label) & (labels == 0)] = label
+    return filled
