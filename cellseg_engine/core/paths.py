@@ -6,7 +6,8 @@ or reordered, so the results are those of NumPy in float32, on every processor.
 
 Positions of a block are kept for the last `WINDOW` steps, ``history[axis, step, point]``. A point
 that is where it was p steps ago, exactly, will go round with period p for ever: it is finished by
-arithmetic, which changes no result.
+arithmetic, which changes no result. (Between pixels that are not interpolated, orbits do not repeat
+themselves within hundreds of steps, so there it is not looked for.)
 
 All of this is one file because Numba's cache on disk sees changes of the file of the outermost
 kernel only.
@@ -17,7 +18,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-BLOCK = 1024
 WINDOW = 8
 STRIP = 256
 """Points whose field values fit the fastest cache."""
@@ -37,7 +37,19 @@ _ONE = np.float32(1)
 
 @njit(parallel=True, cache=True)
 def follow_all(  # type: ignore[no-untyped-def]
-    pairs, depths, mask, offsets, order, tile, tiles, iterations, linear, to_rest, starts, ends
+    pairs,
+    depths,
+    mask,
+    offsets,
+    order,
+    counts,
+    tile,
+    tiles,
+    iterations,
+    linear,
+    to_rest,
+    starts,
+    ends,
 ):
     """Follow the points of each tile of a mask.
 
@@ -52,6 +64,8 @@ def follow_all(  # type: ignore[no-untyped-def]
         the order of the results.
     order
         int64: the tiles that have points.
+    counts
+        Number of points of every tile.
     tile, tiles
         Extent of a tile and number of tiles along (z, y, x).
     iterations
@@ -69,8 +83,9 @@ def follow_all(  # type: ignore[no-untyped-def]
         k = number % tiles[2]
         z0 = number // tiles[2] // tiles[1] * tile[0]
         y0 = number // tiles[2] % tiles[1] * tile[1]
-        history = np.empty((axes, WINDOW + 1, BLOCK), np.float32)
-        places = np.empty(BLOCK, np.int64)
+        # Sized by the points: rows a power of two apart would compete for places in the cache.
+        history = np.empty((axes, WINDOW + 1, counts[number]), np.float32)
+        places = np.empty(counts[number], np.int64)
         n = 0
         for z in range(z0, min(z0 + tile[0], mask.shape[0])):
             for y in range(y0, min(y0 + tile[1], mask.shape[1])):
@@ -99,8 +114,8 @@ def _follow_block(pairs, depths, shape, history, n, iterations, linear, to_rest,
     period = np.empty(n, np.int32)
     before = np.empty((axes, n), np.float32)
     index = np.empty(STRIP, np.int32)
-    corners = np.empty((8, STRIP), np.uint64)
-    deep = np.empty((8, STRIP), np.float32)
+    corners = np.empty((8, STRIP + 8), np.uint64)
+    deep = np.empty((8, STRIP + 8), np.float32)
     stretch = max(iterations // 4, WINDOW) if to_rest else 0
     goal = iterations
     done = 0
@@ -112,7 +127,10 @@ def _follow_block(pairs, depths, shape, history, n, iterations, linear, to_rest,
                 for step in range(1, steps + 1):
                     _advance(pairs, depths, shape, history, step, n, linear, index, corners, deep)
                 done += steps
-                n = _finish_resting(history, n, steps, goal - done, slots, period, ends)
+                if linear:
+                    n = _finish_resting(history, n, steps, goal - done, slots, period, ends)
+                else:
+                    history[:, 0, :n] = history[:, steps, :n]
             if leg == 0 and to_rest:
                 for axis in range(axes):
                     for j in range(n):
