@@ -117,32 +117,40 @@ def _follow_block(pairs, depths, shape, history, n, iterations, linear, to_rest,
     corners = np.empty((8, STRIP + 8), np.uint64)
     deep = np.empty((8, STRIP + 8), np.float32)
     stretch = max(iterations // 4, WINDOW) if to_rest else 0
-    goal = iterations
-    done = 0
-    for _ in range(MAX_EXTENSIONS + 1):
-        for leg in range(2):
-            stop = max(0, goal - stretch) if leg == 0 else goal
-            while done < stop and n > 0:
-                steps = min(WINDOW, stop - done)
-                for step in range(1, steps + 1):
-                    _advance(pairs, depths, shape, history, step, n, linear, index, corners, deep)
-                done += steps
-                if linear:
-                    n = _finish_resting(history, n, steps, goal - done, slots, period, ends)
-                else:
-                    history[:, 0, :n] = history[:, steps, :n]
-            if leg == 0 and to_rest:
-                for axis in range(axes):
-                    for j in range(n):
-                        before[axis, slots[j]] = history[axis, 0, j]
-        far = _F4(MIN_SPEED * stretch)
-        n = _finish_slow(history, n, slots, before, far if to_rest else _F4(np.inf), ends)
-        if n == 0:
-            break
-        goal += stretch
+    start, goal = max(0, iterations - stretch), iterations
+    scratch = (slots, period, index, corners, deep)
+    n = _run(pairs, depths, shape, history, n, 0, start, goal, linear, scratch, ends)
+    extensions = 0
+    while to_rest and n > 0 and extensions <= MAX_EXTENSIONS:
+        for axis in range(axes):
+            for j in range(n):
+                before[axis, slots[j]] = history[axis, 0, j]
+        n = _run(pairs, depths, shape, history, n, start, goal, goal, linear, scratch, ends)
+        n = _finish_slow(history, n, slots, before, _F4(MIN_SPEED * stretch), ends)
+        start, goal = goal, goal + stretch
+        extensions += 1
     for axis in range(axes):
         for j in range(n):
             ends[axis, slots[j]] = history[axis, 0, j]
+
+
+@njit(cache=True)
+def _run(pairs, depths, shape, history, n, done, stop, goal, linear, scratch, ends):  # type: ignore[no-untyped-def]
+    """Advance the first ``n`` points from step ``done`` to ``stop``; gives how many are left.
+
+    Points whose orbit repeats itself end where they are at step ``goal``.
+    """
+    slots, period, index, corners, deep = scratch
+    while done < stop and n > 0:
+        steps = min(WINDOW, stop - done)
+        for step in range(1, steps + 1):
+            _advance(pairs, depths, shape, history, step, n, linear, index, corners, deep)
+        done += steps
+        if linear:
+            n = _finish_resting(history, n, steps, goal - done, slots, period, ends)
+        else:
+            history[:, 0, :n] = history[:, steps, :n]
+    return n
 
 
 @njit(cache=True)
