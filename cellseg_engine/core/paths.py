@@ -118,19 +118,18 @@ def _follow_block(pairs, depths, shape, history, iterations, linear, to_rest, en
     corners = np.empty((8, STRIP + 8), np.uint64)
     deep = np.empty((8, STRIP + 8), np.float32)
     stretch = max(iterations // 4, WINDOW) if to_rest else 0
-    start, goal = max(0, iterations - stretch), iterations
     scratch = (slots, period, index, corners, deep)
-    done = goal - iterations  # 0 as a variable: a literal would have all compiled once more
-    n = _run(pairs, depths, shape, history, n, done, start, goal, linear, scratch, ends)
-    extensions = 0
-    while to_rest and n > 0 and extensions <= MAX_EXTENSIONS:
+    # A plain 0 would be a type of its own, with its own compiled copy of all below.
+    done, stop, goal = iterations - iterations, max(0, iterations - stretch), iterations
+    for lap in range(MAX_EXTENSIONS + 2 if to_rest else 1):
+        n = _run(pairs, depths, shape, history, n, done, stop, goal, linear, scratch, ends)
+        if lap > 0:
+            n = _finish_slow(history, n, slots, before, _F4(MIN_SPEED * stretch), ends)
+            goal += stretch
         for axis in range(axes):
             for j in range(n):
                 before[axis, slots[j]] = history[axis, 0, j]
-        n = _run(pairs, depths, shape, history, n, start, goal, goal, linear, scratch, ends)
-        n = _finish_slow(history, n, slots, before, _F4(MIN_SPEED * stretch), ends)
-        start, goal = goal, goal + stretch
-        extensions += 1
+        done, stop = stop, goal
     for axis in range(axes):
         for j in range(n):
             ends[axis, slots[j]] = history[axis, 0, j]
