@@ -61,6 +61,8 @@ class FlowUNet:
         self.weights_sha256 = tuple(weights_sha256)
         self.device = self._runtimes[0].device
         self.precision = self._runtimes[0].precision
+        self.runtime = dict(self._runtimes[0].about)
+        self.warnings = self._runtimes[0].warnings
 
     def predict(
         self,

@@ -53,16 +53,21 @@ class Segmenter:
     settings
         ``model``, ``device`` and ``precision`` say what is loaded; the others are defaults that
         `segment` may be given anew.
+    runtime
+        What executes the network: ``torch``, ``openvino`` or ``auto``; empty takes the environment
+        variable ``CELLSEG_NETWORK_RUNTIME``, or ``auto``.
 
     Raises
     ------
-    ModelNotFoundError, WeightsError, DeviceError
+    ModelNotFoundError, WeightsError, DeviceError, SettingsError, MissingDependencyError
         The model cannot be loaded.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, runtime: str = "") -> None:
         self.settings = settings
-        self.model: FlowUNet = load_model(settings.model, settings.device, settings.precision)
+        self.model: FlowUNet = load_model(
+            settings.model, settings.device, settings.precision, runtime
+        )
 
     def segment(
         self,
@@ -133,7 +138,7 @@ class Segmenter:
         with clock("labels"):
             work.link(settings.stitch_threshold)
         provenance = self._provenance(preparation, size, iterations, clock)
-        return work.finish(preparation, size, provenance)
+        return work.finish(preparation, size, provenance, self.model.warnings)
 
     def estimate(
         self,
@@ -192,6 +197,7 @@ class Segmenter:
             },
             "device": self.model.device,
             "precision": self.model.precision,
+            "runtime": self.model.runtime,
             "inverted": preparation.invert,
             "diameter_px": size.diameter_px,
             "diameter_source": size.source,
@@ -303,7 +309,11 @@ class _StackWork:
             self._tables = [link_planes(self._labels, _join(self._tables), threshold)]
 
     def finish(
-        self, preparation: Preparation, size: SizeEstimate, provenance: dict[str, Any]
+        self,
+        preparation: Preparation,
+        size: SizeEstimate,
+        provenance: dict[str, Any],
+        warnings: tuple[str, ...],
     ) -> Segmentation:
         """Give the result of all planes."""
         shape = self._stack.label_shape
@@ -318,7 +328,7 @@ class _StackWork:
             objects=_join(self._tables),
             settings=preparation.settings,
             provenance=provenance,
-            warnings=self._warnings(preparation, size),
+            warnings=(*warnings, *self._warnings(preparation, size)),
         )
 
     def _warnings(self, preparation: Preparation, size: SizeEstimate) -> tuple[str, ...]:
