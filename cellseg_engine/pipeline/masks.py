@@ -14,13 +14,13 @@ from cellseg_engine.core.dynamics import follow_flows
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.labels import (
     areas,
-    centroids,
     fill_holes,
     keep_labels,
-    mean_inside,
     touches_edge,
 )
 from cellseg_engine.core.quality import flow_errors
+from cellseg_engine.core.sums import centres_of_objects, count_pixels, mean_of_objects
+from cellseg_engine.pipeline.plane_fields import PlaneFields
 from cellseg_engine.settings import Settings
 
 BASE_ITERATIONS = 200
@@ -118,18 +118,24 @@ def clean_objects(labels: np.ndarray, errors: np.ndarray, settings: Settings) ->
     return PlaneObjects(keep_labels(labels, np.append(False, good)), errors[good])
 
 
-def describe_objects(plane: PlaneObjects, fields: Fields) -> dict[str, np.ndarray]:
+def describe_objects(plane: PlaneObjects, fields: Fields | PlaneFields) -> dict[str, np.ndarray]:
     """Give the table of a plane's objects: position, size and quality, in px."""
     labels = plane.labels
-    area = areas(labels)[1:]
-    centre = centroids(labels)[1:]
+    view = fields
+    if isinstance(view, Fields):
+        view = PlaneFields(view, (labels.shape[0], labels.shape[1]))
+    every_column = slice(0, labels.shape[1])
+    area = count_pixels(labels)[1:]
+    centre = centres_of_objects(labels)
     return {
         "label": np.arange(1, area.size + 1),
         "centroid_y_px": centre[:, 0],
         "centroid_x_px": centre[:, 1],
         "area_px": area,
         "diameter_px": 2 * np.sqrt(area / np.pi),
-        "mean_probability": mean_inside(labels, expit(fields.logit))[1:],
+        "mean_probability": mean_of_objects(
+            labels, lambda rows: expit(view.logit(rows, every_column))
+        ),
         "flow_error": plane.flow_error,
         "touches_edge": touches_edge(labels)[1:],
     }
