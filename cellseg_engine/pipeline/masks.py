@@ -44,7 +44,10 @@ class PlaneObjects:
 
 
 def derive_iterations(settings: Settings, diameter_px: float, diam_mean_px: float) -> int:
-    """Give the number of dynamics steps: as set, or 200 scaled by the diameter."""
+    """Give the number of dynamics steps: as set, or 200 scaled by the diameter.
+
+    Where they are not set, `fields_to_labels` lets paths that are still on their way go on.
+    """
     return settings.iterations or max(1, int(BASE_ITERATIONS * diameter_px / diam_mean_px))
 
 
@@ -70,6 +73,7 @@ def fields_to_labels(
         iterations=iterations,
         nearest=settings.interpolation == "nearest",
         max_size_fraction=settings.max_size_fraction,
+        to_rest=settings.iterations == 0,
     )
     errors = flow_errors(labels, fields.flows, cast(FlowVariant, variant))
     return clean_objects(labels, errors, settings)
@@ -82,11 +86,15 @@ def trace_objects(
     iterations: int,
     nearest: bool,
     max_size_fraction: float,
+    to_rest: bool = False,
 ) -> np.ndarray:
-    """Give the label image of pixels grouped by where the flow takes them; int32 (Y, X)."""
+    """Give the label image of pixels grouped by where the flow takes them; int32 (Y, X).
+
+    ``to_rest`` as for `follow_flows`.
+    """
     mask = fields.logit > np.float32(logit(probability_threshold))
     starts, ends = follow_flows(
-        fields.flows, mask, iterations, "nearest" if nearest else "bilinear"
+        fields.flows, mask, iterations, "nearest" if nearest else "bilinear", to_rest=to_rest
     )
     shape = (mask.shape[0], mask.shape[1])
     return cluster_points(starts, ends, shape, max_size_fraction)
