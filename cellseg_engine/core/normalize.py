@@ -80,7 +80,7 @@ def contrast_bounds(sample: np.ndarray, low: float = 1.0, high: float = 99.0) ->
 
 def bounds_have_contrast(bounds: np.ndarray) -> np.ndarray:
     """Say for each channel whether `contrast_bounds` found contrast; bool of shape (C,)."""
-    return ~np.isnan(bounds[:, 0])
+    return np.asarray(~np.isnan(bounds[:, 0]))
 
 
 def apply_bounds(image: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ from cellseg_engine.pipeline.masks import (
 from cellseg_engine.pipeline.plane_fields import PlaneFields
 from cellseg_engine.settings import Settings
 
-MAX_BLOCK_PIXELS = 16_000_000
+MAX_BLOCK_PIXELS = 8_000_000
 """Planes up to this size are one block; the work on a block takes about 60 bytes a pixel."""
 HALO_DIAMETERS = 2.0
 MIN_HALO_PX = 16
@@ -122,9 +122,8 @@ def trace_plane(
 
     Notes
     -----
-    Labels are those of the plane in one block, up to the order of ids and single pixels from
-    which two objects can be reached, where the rounding of the path decides: positions are
-    float32 numbers from the corner of what is seen.
+    Objects are those of the plane in one block, pixel for pixel; only their ids come in another
+    order.
     """
     max_pixels = max_pixels or MAX_BLOCK_PIXELS
     if fields.shape[0] * fields.shape[1] <= max_pixels:
@@ -165,19 +164,27 @@ class _Tracer:
         while True:
             window = block.window(halo, self._fields.shape)
             part = self._fields.window(*window)
-            labels = self._trace(part)
+            labels = self._trace(part, (window[0].start, window[1].start))
             owned, goes_on = _judge(labels, block, window, self._fields.shape)
-            if not goes_on:
+            wider = self._widen(block, halo) if goes_on else halo
+            if wider == halo:
+                self.is_cut |= goes_on
                 break
-            halo *= 2
-            rows, columns = block.window(halo, self._fields.shape)
-            n_pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
-            if n_pixels > MAX_GROWTH * self._max_pixels:
-                self.is_cut = True
-                break
+            halo = wider
         self._take(keep_labels(labels, owned), part.flows, window)
 
-    def _trace(self, part: Fields) -> np.ndarray:
+    def _widen(self, block: Block, halo: int) -> int:
+        """Give a wider halo, up to twice as wide; the same if memory allows no wider one."""
+        wider = 2 * halo
+        while wider >= halo + SEEN_MARGIN_PX:
+            rows, columns = block.window(wider, self._fields.shape)
+            n_pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
+            if n_pixels <= MAX_GROWTH * self._max_pixels:
+                return wider
+            wider = (halo + wider) // 2
+        return halo
+
+    def _trace(self, part: Fields, origin: tuple[int, int]) -> np.ndarray:
         """Give the labels of what is seen; the largest size is a share of the whole plane."""
         share = self.labels.size / part.logit.size
         return trace_objects(
@@ -186,6 +193,8 @@ class _Tracer:
             iterations=self._iterations,
             nearest=self._settings.interpolation == "nearest",
             max_size_fraction=self._settings.max_size_fraction * share,
+            to_rest=self._settings.iterations == 0,
+            origin=origin,
         )
 
     def _take(self, labels: np.ndarray, flows: np.ndarray, window: tuple[slice, slice]) -> None:

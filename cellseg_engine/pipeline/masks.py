@@ -87,15 +87,24 @@ def trace_objects(
     nearest: bool,
     max_size_fraction: float,
     to_rest: bool = False,
+    origin: tuple[int, int] = (0, 0),
 ) -> np.ndarray:
     """Give the label image of pixels grouped by where the flow takes them; int32 (Y, X).
 
-    ``to_rest`` as for `follow_flows`.
+    ``to_rest`` and ``origin`` as for `follow_flows`: the labels of a part are those that its
+    pixels have in the whole, as far as the paths stay inside.
     """
     mask = fields.logit > np.float32(logit(probability_threshold))
     starts, ends = follow_flows(
-        fields.flows, mask, iterations, "nearest" if nearest else "bilinear", to_rest=to_rest
+        fields.flows,
+        mask,
+        iterations,
+        "nearest" if nearest else "bilinear",
+        to_rest=to_rest,
+        origin=origin,
     )
+    if any(origin):
+        ends = ends.astype(np.int32) - np.array(origin, np.int32)[:, None]
     shape = (mask.shape[0], mask.shape[1])
     return cluster_points(starts, ends, shape, max_size_fraction)
 

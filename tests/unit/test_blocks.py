@@ -15,16 +15,15 @@ from cellseg_engine.pipeline.blocks import CUT_WARNING, plan_blocks, trace_plane
 from cellseg_engine.pipeline.masks import PlaneObjects
 from cellseg_engine.pipeline.plane_fields import PlaneFields
 from cellseg_engine.settings import make_settings
-from tests.unit import plain
 
 
 def tissue(shape: tuple[int, int] = (300, 360), pitch: int = 20, seed: int = 0) -> np.ndarray:
     """Cells without gaps between most of them: the nearest of jittered points; int32."""
     rng = np.random.default_rng(seed)
     points = np.stack(np.meshgrid(*(np.arange(0, n + pitch, pitch) for n in shape)), -1)
-    points = points.reshape(-1, 2) + rng.uniform(-pitch / 3, pitch / 3, (points.size // 2, 2))
+    jittered = points.reshape(-1, 2) + rng.uniform(-pitch / 3, pitch / 3, (points.size // 2, 2))
     y, x = np.mgrid[: shape[0], : shape[1]]
-    distance = (y[..., None] - points[:, 0]) ** 2 + (x[..., None] - points[:, 1]) ** 2
+    distance = (y[..., None] - jittered[:, 0]) ** 2 + (x[..., None] - jittered[:, 1]) ** 2
     labels = distance.argmin(axis=-1) + 1
     return np.where(distance.min(axis=-1) < (0.7 * pitch) ** 2, labels, 0).astype(np.int32)
 
@@ -50,30 +49,13 @@ def trace(
     )
 
 
-def check_same(found: PlaneObjects, expected: PlaneObjects, few: float = 1e-4) -> None:
-    """Check that objects correspond one to one, with the same pixels up to a share of them."""
-    pairs = np.unique(np.stack([found.labels.ravel(), expected.labels.ravel()]), axis=1)
-    counts = [np.count_nonzero((found.labels == a) & (expected.labels == b)) for a, b in pairs.T]
-    main = pairs[:, np.array(counts) > few * expected.labels.size]
-    n_objects = expected.labels.max()
-    assert found.labels.max() == n_objects
-    matched = {(a, b) for a, b in main.T if a and b}
-    assert len(matched) == len({a for a, _ in matched}) == len({b for _, b in matched})
-    same = sum(
-        count
-        for count, (a, b) in zip(counts, pairs.T, strict=True)
-        if (a == b == 0) or (a, b) in matched
-    )
-    assert same >= (1 - few) * expected.labels.size
-
-
 def as_partition(labels: np.ndarray) -> np.ndarray:
     """Give the labels numbered by their first pixel, so that the order of ids does not count."""
     ids, first = np.unique(labels, return_index=True)
     new = np.zeros(int(labels.max()) + 1, np.int64)
     order = np.argsort(first[ids > 0])
     new[ids[ids > 0][order]] = np.arange(1, order.size + 1)
-    return new[labels]
+    return np.asarray(new[labels])
 
 
 @given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 80), st.integers(400, 100_000))
@@ -109,7 +91,7 @@ def test_blocks_give_the_objects_of_the_whole(seed: int) -> None:
 
 
 def test_settings_of_sizes_and_holes_mean_the_whole_plane() -> None:
-    labels = plain.blobs(seed=4, shape=(200, 260)) if False else tissue((200, 260), seed=3)
+    labels = tissue((200, 260), seed=3)
     labels[(labels % 5 == 0) & (np.indices(labels.shape).sum(0) % 7 == 0)] = 0  # holes
     fields = noisy_fields(labels, 0.1)
     areas = np.bincount(labels.ravel())[1:]
@@ -117,7 +99,7 @@ def test_settings_of_sizes_and_holes_mean_the_whole_plane() -> None:
     for values in (
         {"min_area_px": middle},
         {"max_area_px": middle},
-        {"max_size_fraction": middle / labels.size},
+        {"max_size_fraction": (middle + 0.5) / labels.size},
         {"exclude_edge_objects": True},
         {"fill_holes": False},
         {"interpolation": "nearest"},
@@ -134,7 +116,7 @@ def test_objects_larger_than_the_halo_are_seen_whole() -> None:
     y, x = np.mgrid[:400, :420]
     labels = np.zeros((400, 420), np.int32)
     for label, (cy, cx, ry, rx) in enumerate(
-        [(200, 210, 90, 60), (60, 60, 30, 50), (330, 330, 12, 12), (50, 200, 8, 80)], start=1
+        [(200, 210, 50, 40), (60, 60, 30, 45), (330, 330, 12, 12), (50, 200, 8, 50)], start=1
     ):
         labels[((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1] = label
     fields = noisy_fields(labels, 0)
@@ -146,9 +128,9 @@ def test_objects_larger_than_the_halo_are_seen_whole() -> None:
 
 
 def test_what_is_larger_than_any_block_is_cut_and_it_is_said() -> None:
-    labels = np.zeros((400, 400), np.int32)
-    labels[5:395, 5:395] = 1
-    _, notes = trace(noisy_fields(labels, 0), 60 * 60, diameter_px=8, max_size_fraction=1.0)
+    labels = np.zeros((120, 120), np.int32)
+    labels[5:115, 5:115] = 1
+    _, notes = trace(noisy_fields(labels, 0), 40 * 40, diameter_px=4, max_size_fraction=1.0)
     assert notes == (CUT_WARNING,)
 
 
