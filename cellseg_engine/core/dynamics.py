@@ -15,8 +15,8 @@ from cellseg_engine.core.paths import follow_all
 from cellseg_engine.core.sharing import deal_out
 from cellseg_engine.errors import ImageError
 
-_TILES = {2: (1, 32, 32), 3: (8, 8, 16)}
-"""Extent (z, y, x) of a block of points, at most `paths.BLOCK` of them, by the number of axes."""
+_TILES = {2: (1, 64, 64), 3: (16, 16, 32)}
+"""Extent (z, y, x) of a block of points, by the number of axes."""
 
 
 def follow_flows(
@@ -92,6 +92,7 @@ def follow_flows(
         (0, *(origin or (0,) * axes))[-3:],
         offsets,
         order,
+        counts.ravel(),
         tile,
         counts.shape,
         iterations,

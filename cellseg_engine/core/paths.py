@@ -6,7 +6,8 @@ or reordered, so the results are those of NumPy in float32, on every processor.
 
 Positions of a block are kept for the last `WINDOW` steps, ``history[axis, step, point]``. A point
 that is where it was p steps ago, exactly, will go round with period p for ever: it is finished by
-arithmetic, which changes no result.
+arithmetic, which changes no result. (Between pixels that are not interpolated, orbits do not repeat
+themselves within hundreds of steps, so there it is not looked for.)
 
 All of this is one file because Numba's cache on disk sees changes of the file of the outermost
 kernel only.
@@ -17,7 +18,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-BLOCK = 1024
 WINDOW = 8
 STRIP = 256
 """Points whose field values fit the fastest cache."""
@@ -43,6 +43,7 @@ def follow_all(  # type: ignore[no-untyped-def]
     origin,
     offsets,
     order,
+    counts,
     tile,
     tiles,
     iterations,
@@ -66,6 +67,8 @@ def follow_all(  # type: ignore[no-untyped-def]
         the order of the results.
     order
         int64: the tiles that have points.
+    counts
+        Number of points of every tile.
     tile, tiles
         Extent of a tile and number of tiles along (z, y, x).
     iterations
@@ -83,8 +86,9 @@ def follow_all(  # type: ignore[no-untyped-def]
         k = number % tiles[2]
         z0 = number // tiles[2] // tiles[1] * tile[0]
         y0 = number // tiles[2] % tiles[1] * tile[1]
-        history = np.empty((axes, WINDOW + 1, BLOCK), np.float32)
-        places = np.empty(BLOCK, np.int64)
+        # Sized by the points: rows a power of two apart would compete for places in the cache.
+        history = np.empty((axes, WINDOW + 1, counts[number]), np.float32)
+        places = np.empty(counts[number], np.int64)
         n = 0
         for z in range(z0, min(z0 + tile[0], mask.shape[0])):
             for y in range(y0, min(y0 + tile[1], mask.shape[1])):
@@ -100,28 +104,23 @@ def follow_all(  # type: ignore[no-untyped-def]
                         place += 1
                         n += 1
         found = np.empty((axes, n), np.float32)
-        ends_at = (
-            mask.shape[0] + origin[0],
-            mask.shape[1] + origin[1],
-            mask.shape[2] + origin[2],
-        )
-        extent = (origin, ends_at)
-        _follow_block(pairs, depths, extent, history, n, iterations, linear, to_rest, found)
+        shape = (*mask.shape, *origin)
+        _follow_block(pairs, depths, shape, history, n, iterations, linear, to_rest, found)
         for axis in range(axes):
             for j in range(n):
                 ends[axis, places[j]] = found[axis, j]
 
 
 @njit(cache=True)
-def _follow_block(pairs, depths, extent, history, n, iterations, linear, to_rest, ends):  # type: ignore[no-untyped-def]
+def _follow_block(pairs, depths, shape, history, n, iterations, linear, to_rest, ends):  # type: ignore[no-untyped-def]
     """Follow the ``n`` points of ``history[:, 0]`` and write their ``ends``, (axes, n)."""
     axes = history.shape[0]
     slots = np.arange(n)
     period = np.empty(n, np.int32)
     before = np.empty((axes, n), np.float32)
     index = np.empty(STRIP, np.int32)
-    corners = np.empty((8, STRIP), np.uint64)
-    deep = np.empty((8, STRIP), np.float32)
+    corners = np.empty((8, STRIP + 8), np.uint64)
+    deep = np.empty((8, STRIP + 8), np.float32)
     stretch = max(iterations // 4, WINDOW) if to_rest else 0
     goal = iterations
     done = 0
@@ -131,9 +130,12 @@ def _follow_block(pairs, depths, extent, history, n, iterations, linear, to_rest
             while done < stop and n > 0:
                 steps = min(WINDOW, stop - done)
                 for step in range(1, steps + 1):
-                    _advance(pairs, depths, extent, history, step, n, linear, index, corners, deep)
+                    _advance(pairs, depths, shape, history, step, n, linear, index, corners, deep)
                 done += steps
-                n = _finish_resting(history, n, steps, goal - done, slots, period, ends)
+                if linear:
+                    n = _finish_resting(history, n, steps, goal - done, slots, period, ends)
+                else:
+                    history[:, 0, :n] = history[:, steps, :n]
             if leg == 0 and to_rest:
                 for axis in range(axes):
                     for j in range(n):
@@ -211,13 +213,15 @@ def _finish_slow(history, n, slots, before, far, ends):  # type: ignore[no-untyp
 
 
 @njit(cache=True)
-def _advance(pairs, depths, extent, history, step, n, linear, index, corners, deep):  # type: ignore[no-untyped-def]
-    """Write ``history[:, step, :n]`` from the step before."""
+def _advance(pairs, depths, shape, history, step, n, linear, index, corners, deep):  # type: ignore[no-untyped-def]
+    """Write ``history[:, step, :n]`` from the step before.
+
+    ``shape`` is that of the field, (Z, Y, X), and then the place of its first voxel.
+    """
     axes = history.shape[0]
-    first, after = extent
-    line = after[2] - first[2] + 1
-    sheet = (after[1] - first[1] + 1) * line
-    base = first[1] * line + first[2] + (first[0] * sheet if axes == 3 else 0)
+    line = shape[2] + 1
+    sheet = (shape[1] + 1) * line
+    base = shape[3] * sheet + shape[4] * line + shape[5]
     for start in range(0, n, STRIP):
         stop = min(n, start + STRIP)
         y0, x0 = history[axes - 2, step - 1, start:stop], history[axes - 1, step - 1, start:stop]
@@ -227,10 +231,10 @@ def _advance(pairs, depths, extent, history, step, n, linear, index, corners, de
             _locate(y0, x0, line, base, place)
             if linear:
                 _gather(pairs, place, line, 0, corners)
-                _move_bilinear(y0, x0, corners, extent, y1, x1)
+                _move_bilinear(y0, x0, corners, shape, y1, x1)
             else:
                 _gather_one(pairs, place, corners)
-                _move_nearest(y0, x0, corners, extent, y1, x1)
+                _move_nearest(y0, x0, corners, shape, y1, x1)
         else:
             z0, z1 = history[0, step - 1, start:stop], history[0, step, start:stop]
             _locate_in_volume(z0, y0, x0, sheet, line, base, place)
@@ -239,12 +243,12 @@ def _advance(pairs, depths, extent, history, step, n, linear, index, corners, de
                 _gather(pairs, place, line, sheet, corners[4:])
                 _gather(depths, place, line, 0, deep)
                 _gather(depths, place, line, sheet, deep[4:])
-                _move_trilinear(z0, y0, x0, corners, deep, extent, z1, y1, x1)
+                _move_trilinear(z0, y0, x0, corners, deep, shape, z1, y1, x1)
             else:
                 _gather_one(pairs, place, corners)
                 _gather_one(depths, place, deep)
-                _move_nearest(y0, x0, corners, extent, y1, x1)
-                _move_depth(z0, deep, extent, z1)
+                _move_nearest(y0, x0, corners, shape, y1, x1)
+                _move_depth(z0, deep, shape, z1)
 
 
 @njit(cache=True, error_model="numpy")
@@ -279,9 +283,9 @@ def _gather_one(values, index, corners):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _move_bilinear(ys, xs, corners, extent, new_ys, new_xs):  # type: ignore[no-untyped-def]
-    first_y, first_x = _F4(extent[0][1]), _F4(extent[0][2])
-    last_y, last_x = _F4(extent[1][1] - 1), _F4(extent[1][2] - 1)
+def _move_bilinear(ys, xs, corners, shape, new_ys, new_xs):  # type: ignore[no-untyped-def]
+    first_y, first_x = _F4(shape[4]), _F4(shape[5])
+    last_y, last_x = _F4(shape[4] + shape[1] - 1), _F4(shape[5] + shape[2] - 1)
     for k in range(ys.size):
         j = _U(k)
         y, x = ys[j], xs[j]
@@ -296,13 +300,10 @@ def _move_bilinear(ys, xs, corners, extent, new_ys, new_xs):  # type: ignore[no-
 
 
 @njit(cache=True, error_model="numpy")
-def _move_trilinear(zs, ys, xs, corners, deep, extent, new_zs, new_ys, new_xs):  # type: ignore[no-untyped-def]
-    first_z, first_y, first_x = _F4(extent[0][0]), _F4(extent[0][1]), _F4(extent[0][2])
-    last_z, last_y, last_x = (
-        _F4(extent[1][0] - 1),
-        _F4(extent[1][1] - 1),
-        _F4(extent[1][2] - 1),
-    )
+def _move_trilinear(zs, ys, xs, corners, deep, shape, new_zs, new_ys, new_xs):  # type: ignore[no-untyped-def]
+    first_z, first_y, first_x = _F4(shape[3]), _F4(shape[4]), _F4(shape[5])
+    last_y, last_x = _F4(shape[4] + shape[1] - 1), _F4(shape[5] + shape[2] - 1)
+    last_z = _F4(shape[3] + shape[0] - 1)
     for k in range(ys.size):
         j = _U(k)
         z, y, x = zs[j], ys[j], xs[j]
@@ -324,9 +325,9 @@ def _move_trilinear(zs, ys, xs, corners, deep, extent, new_zs, new_ys, new_xs): 
 
 
 @njit(cache=True, error_model="numpy")
-def _move_nearest(ys, xs, corners, extent, new_ys, new_xs):  # type: ignore[no-untyped-def]
-    first_y, first_x = _F4(extent[0][1]), _F4(extent[0][2])
-    last_y, last_x = _F4(extent[1][1] - 1), _F4(extent[1][2] - 1)
+def _move_nearest(ys, xs, corners, shape, new_ys, new_xs):  # type: ignore[no-untyped-def]
+    first_y, first_x = _F4(shape[4]), _F4(shape[5])
+    last_y, last_x = _F4(shape[4] + shape[1] - 1), _F4(shape[5] + shape[2] - 1)
     for k in range(ys.size):
         j = _U(k)
         new_ys[j] = min(last_y, max(first_y, ys[j] + _low(corners[0, j])))
@@ -334,8 +335,8 @@ def _move_nearest(ys, xs, corners, extent, new_ys, new_xs):  # type: ignore[no-u
 
 
 @njit(cache=True, error_model="numpy")
-def _move_depth(zs, deep, extent, new_zs):  # type: ignore[no-untyped-def]
-    first_z, last_z = _F4(extent[0][0]), _F4(extent[1][0] - 1)
+def _move_depth(zs, deep, shape, new_zs):  # type: ignore[no-untyped-def]
+    first_z, last_z = _F4(shape[3]), _F4(shape[3] + shape[0] - 1)
     for k in range(zs.size):
         j = _U(k)
         new_zs[j] = min(last_z, max(first_z, zs[j] + deep[0, j]))

@@ -4,7 +4,7 @@ A block sees its core and a margin around it, the halo. An object belongs to the
 core holds its centre, and that block sees the whole of it: where an object of the core comes near
 the end of what is seen, the block is done again with a wider halo. What concerns all objects of a
 plane (sizes, holes, ids) is done once at the end, on the whole label image.
-See docs/decisions/0018.
+See docs/decisions/0019.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import numpy as np
 
 from cellseg_engine.backends.flow_unet import Fields
 from cellseg_engine.core.flow_variants import FlowVariant
-from cellseg_engine.core.labels import bounding_boxes, keep_labels
+from cellseg_engine.core.labels import areas, bounding_boxes, centroids, keep_labels
 from cellseg_engine.core.quality import flow_errors
-from cellseg_engine.core.sums import centres_of_objects, count_pixels
 from cellseg_engine.pipeline.masks import (
     PlaneObjects,
     clean_objects,
@@ -123,7 +122,7 @@ def trace_plane(
     Notes
     -----
     Objects are those of the plane in one block, pixel for pixel; only their ids come in another
-    order.
+    order (and with it, where holes of two objects overlap, who gets them).
     """
     max_pixels = max_pixels or MAX_BLOCK_PIXELS
     if fields.shape[0] * fields.shape[1] <= max_pixels:
@@ -200,7 +199,7 @@ class _Tracer:
     def _take(self, labels: np.ndarray, flows: np.ndarray, window: tuple[slice, slice]) -> None:
         """Keep the objects that no block before has taken."""
         there = self.labels[window]
-        sizes = count_pixels(labels)
+        sizes = areas(labels)
         taken = np.bincount(labels[there > 0], minlength=sizes.size)
         is_new = taken <= SAME_SHARE * sizes
         errors = flow_errors(labels, flows, self._variant)[1:][is_new[1:]]
@@ -219,7 +218,7 @@ def _judge(
     -------
     bool of shape (largest id + 1,), and a bool.
     """
-    centres = np.concatenate([np.full((1, 2), np.nan), centres_of_objects(labels)])
+    centres = centroids(labels)
     boxes = bounding_boxes(labels)
     owned = np.ones(len(boxes), bool)
     concerns = np.ones(len(boxes), bool)

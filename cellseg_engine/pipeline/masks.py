@@ -14,12 +14,13 @@ from cellseg_engine.core.dynamics import follow_flows
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.labels import (
     areas,
+    centroids,
     fill_holes,
     keep_labels,
     touches_edge,
 )
 from cellseg_engine.core.quality import flow_errors
-from cellseg_engine.core.sums import centres_of_objects, count_pixels, mean_of_objects
+from cellseg_engine.core.sums import mean_of_objects
 from cellseg_engine.pipeline.plane_fields import PlaneFields
 from cellseg_engine.settings import Settings
 
@@ -142,8 +143,8 @@ def describe_objects(plane: PlaneObjects, fields: Fields | PlaneFields) -> dict[
     if isinstance(view, Fields):
         view = PlaneFields(view, (labels.shape[0], labels.shape[1]))
     every_column = slice(0, labels.shape[1])
-    area = count_pixels(labels)[1:]
-    centre = centres_of_objects(labels)
+    area = areas(labels)[1:]
+    centre = centroids(labels)[1:]
     return {
         "label": np.arange(1, area.size + 1),
         "centroid_y_px": centre[:, 0],
