@@ -103,18 +103,19 @@ def follow_all(  # type: ignore[no-untyped-def]
                         places[n] = place
                         place += 1
                         n += 1
+        n = places.size
         found = np.empty((axes, n), np.float32)
         shape = (*mask.shape, *origin)
-        _follow_block(pairs, depths, shape, history, n, iterations, linear, to_rest, found)
+        _follow_block(pairs, depths, shape, history, iterations, linear, to_rest, found)
         for axis in range(axes):
             for j in range(n):
                 ends[axis, places[j]] = found[axis, j]
 
 
 @njit(cache=True)
-def _follow_block(pairs, depths, shape, history, n, iterations, linear, to_rest, ends):  # type: ignore[no-untyped-def]
-    """Follow the ``n`` points of ``history[:, 0]`` and write their ``ends``, (axes, n)."""
-    axes = history.shape[0]
+def _follow_block(pairs, depths, shape, history, iterations, linear, to_rest, ends):  # type: ignore[no-untyped-def]
+    """Follow the n points of ``history[:, 0]`` and write their ``ends``, (axes, n)."""
+    axes, n = ends.shape
     slots = np.arange(n)
     period = np.empty(n, np.int32)
     before = np.empty((axes, n), np.float32)
@@ -122,32 +123,41 @@ def _follow_block(pairs, depths, shape, history, n, iterations, linear, to_rest,
     corners = np.empty((8, STRIP + 8), np.uint64)
     deep = np.empty((8, STRIP + 8), np.float32)
     stretch = max(iterations // 4, WINDOW) if to_rest else 0
-    goal = iterations
-    done = 0
-    for _ in range(MAX_EXTENSIONS + 1):
-        for leg in range(2):
-            stop = max(0, goal - stretch) if leg == 0 else goal
-            while done < stop and n > 0:
-                steps = min(WINDOW, stop - done)
-                for step in range(1, steps + 1):
-                    _advance(pairs, depths, shape, history, step, n, linear, index, corners, deep)
-                done += steps
-                if linear:
-                    n = _finish_resting(history, n, steps, goal - done, slots, period, ends)
-                else:
-                    history[:, 0, :n] = history[:, steps, :n]
-            if leg == 0 and to_rest:
-                for axis in range(axes):
-                    for j in range(n):
-                        before[axis, slots[j]] = history[axis, 0, j]
-        far = _F4(MIN_SPEED * stretch)
-        n = _finish_slow(history, n, slots, before, far if to_rest else _F4(np.inf), ends)
-        if n == 0:
-            break
-        goal += stretch
+    start, goal = max(0, iterations - stretch), iterations
+    scratch = (slots, period, index, corners, deep)
+    done = goal - iterations  # 0 as a variable: a literal would have all compiled once more
+    n = _run(pairs, depths, shape, history, n, done, start, goal, linear, scratch, ends)
+    extensions = 0
+    while to_rest and n > 0 and extensions <= MAX_EXTENSIONS:
+        for axis in range(axes):
+            for j in range(n):
+                before[axis, slots[j]] = history[axis, 0, j]
+        n = _run(pairs, depths, shape, history, n, start, goal, goal, linear, scratch, ends)
+        n = _finish_slow(history, n, slots, before, _F4(MIN_SPEED * stretch), ends)
+        start, goal = goal, goal + stretch
+        extensions += 1
     for axis in range(axes):
         for j in range(n):
             ends[axis, slots[j]] = history[axis, 0, j]
+
+
+@njit(cache=True)
+def _run(pairs, depths, shape, history, n, done, stop, goal, linear, scratch, ends):  # type: ignore[no-untyped-def]
+    """Advance the first ``n`` points from step ``done`` to ``stop``; gives how many are left.
+
+    Points whose orbit repeats itself end where they are at step ``goal``.
+    """
+    slots, period, index, corners, deep = scratch
+    while done < stop and n > 0:
+        steps = min(WINDOW, stop - done)
+        for step in range(1, steps + 1):
+            _advance(pairs, depths, shape, history, step, n, linear, index, corners, deep)
+        done += steps
+        if linear:
+            n = _finish_resting(history, n, steps, goal - done, slots, period, ends)
+        else:
+            history[:, 0, :n] = history[:, steps, :n]
+    return n
 
 
 @njit(cache=True)
@@ -230,7 +240,7 @@ def _advance(pairs, depths, shape, history, step, n, linear, index, corners, dee
         if axes == 2:
             _locate(y0, x0, line, base, place)
             if linear:
-                _gather(pairs, place, line, 0, corners)
+                _gather(pairs, place, line, corners)
                 _move_bilinear(y0, x0, corners, shape, y1, x1)
             else:
                 _gather_one(pairs, place, corners)
@@ -239,10 +249,10 @@ def _advance(pairs, depths, shape, history, step, n, linear, index, corners, dee
             z0, z1 = history[0, step - 1, start:stop], history[0, step, start:stop]
             _locate_in_volume(z0, y0, x0, sheet, line, base, place)
             if linear:
-                _gather(pairs, place, line, 0, corners)
-                _gather(pairs, place, line, sheet, corners[4:])
-                _gather(depths, place, line, 0, deep)
-                _gather(depths, place, line, sheet, deep[4:])
+                _gather(pairs, place, line, corners)
+                _gather(pairs[sheet:], place, line, corners[4:])
+                _gather(depths, place, line, deep)
+                _gather(depths[sheet:], place, line, deep[4:])
                 _move_trilinear(z0, y0, x0, corners, deep, shape, z1, y1, x1)
             else:
                 _gather_one(pairs, place, corners)
@@ -265,11 +275,11 @@ def _locate_in_volume(zs, ys, xs, sheet, line, base, index):  # type: ignore[no-
 
 
 @njit(cache=True, error_model="numpy")
-def _gather(values, index, line, offset, corners):  # type: ignore[no-untyped-def]
-    """Write the values at the four corners of each place, of the sheet ``offset`` further."""
+def _gather(values, index, line, corners):  # type: ignore[no-untyped-def]
+    """Write the values at the four corners of each place."""
     for k in range(index.size):
         j = _U(k)
-        at = _U(_U4(index[j])) + _U(offset)
+        at = _U(_U4(index[j]))
         corners[0, j] = values[at]
         corners[1, j] = values[at + _U(1)]
         corners[2, j] = values[at + _U(line)]

@@ -58,6 +58,7 @@ def as_partition(labels: np.ndarray) -> np.ndarray:
     return np.asarray(new[labels])
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 80), st.integers(400, 100_000))
 def test_cores_cover_the_plane_once_and_windows_are_bounded(
     height: int, width: int, halo: int, max_pixels: int
