@@ -26,6 +26,7 @@ def follow_flows(
     interpolation: Literal["bilinear", "nearest"] = "bilinear",
     *,
     to_rest: bool = False,
+    origin: tuple[int, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give the start and the end of every pixel's path.
 
@@ -46,6 +47,9 @@ def follow_flows(
         Paths that are still on their way after ``iterations`` steps go on, a quarter of these
         steps at a time, as long as they get ahead by a quarter of a pixel per step. Other
         paths end as without it. So very long objects stay whole, and round ones are as before.
+    origin
+        Where the first pixel lies in a larger image of which this is a part. The ends are
+        positions in that image then, rounded as they would be there.
 
     Returns
     -------
@@ -85,6 +89,7 @@ def follow_flows(
         pairs.reshape(-1).view(np.uint64),
         depths.reshape(-1),
         mask,
+        (0, *(origin or (0,) * axes))[-3:],
         offsets,
         order,
         counts.ravel(),

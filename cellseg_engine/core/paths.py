@@ -40,6 +40,7 @@ def follow_all(  # type: ignore[no-untyped-def]
     pairs,
     depths,
     mask,
+    origin,
     offsets,
     order,
     counts,
@@ -59,6 +60,8 @@ def follow_all(  # type: ignore[no-untyped-def]
         The field, as `dynamics` packs it: uint64 and float32, flat.
     mask
         bool of shape (Z, Y, X).
+    origin
+        Where its first voxel (z, y, x) is counted to be.
     offsets
         int64 (Z, Y, tiles in a row): the number of the first point of each row in each tile, in
         the order of the results.
@@ -93,15 +96,17 @@ def follow_all(  # type: ignore[no-untyped-def]
                 for x in range(k * tile[2], min((k + 1) * tile[2], mask.shape[2])):
                     if mask[z, y, x]:
                         starts[axes - 2, place], starts[axes - 1, place] = y, x
-                        history[axes - 2, 0, n], history[axes - 1, 0, n] = y, x
+                        history[axes - 2, 0, n] = y + origin[1]
+                        history[axes - 1, 0, n] = x + origin[2]
                         if axes == 3:
-                            starts[0, place], history[0, 0, n] = z, z
+                            starts[0, place], history[0, 0, n] = z, z + origin[0]
                         places[n] = place
                         place += 1
                         n += 1
         n = places.size
         found = np.empty((axes, n), np.float32)
-        _follow_block(pairs, depths, mask.shape, history, iterations, linear, to_rest, found)
+        shape = (*mask.shape, *origin)
+        _follow_block(pairs, depths, shape, history, iterations, linear, to_rest, found)
         for axis in range(axes):
             for j in range(n):
                 ends[axis, places[j]] = found[axis, j]
@@ -218,17 +223,21 @@ def _finish_slow(history, n, slots, before, far, ends):  # type: ignore[no-untyp
 
 @njit(cache=True)
 def _advance(pairs, depths, shape, history, step, n, linear, index, corners, deep):  # type: ignore[no-untyped-def]
-    """Write ``history[:, step, :n]`` from the step before."""
+    """Write ``history[:, step, :n]`` from the step before.
+
+    ``shape`` is that of the field, (Z, Y, X), and then the place of its first voxel.
+    """
     axes = history.shape[0]
     line = shape[2] + 1
     sheet = (shape[1] + 1) * line
+    base = shape[3] * sheet + shape[4] * line + shape[5]
     for start in range(0, n, STRIP):
         stop = min(n, start + STRIP)
         y0, x0 = history[axes - 2, step - 1, start:stop], history[axes - 1, step - 1, start:stop]
         y1, x1 = history[axes - 2, step, start:stop], history[axes - 1, step, start:stop]
         place = index[: stop - start]
         if axes == 2:
-            _locate(y0, x0, line, place)
+            _locate(y0, x0, line, base, place)
             if linear:
                 _gather(pairs, place, line, corners)
                 _move_bilinear(y0, x0, corners, shape, y1, x1)
@@ -237,7 +246,7 @@ def _advance(pairs, depths, shape, history, step, n, linear, index, corners, dee
                 _move_nearest(y0, x0, corners, shape, y1, x1)
         else:
             z0, z1 = history[0, step - 1, start:stop], history[0, step, start:stop]
-            _locate_in_volume(z0, y0, x0, sheet, line, place)
+            _locate_in_volume(z0, y0, x0, sheet, line, base, place)
             if linear:
                 _gather(pairs, place, line, corners)
                 _gather(pairs[sheet:], place, line, corners[4:])
@@ -252,15 +261,16 @@ def _advance(pairs, depths, shape, history, step, n, linear, index, corners, dee
 
 
 @njit(cache=True, error_model="numpy")
-def _locate(ys, xs, line, index):  # type: ignore[no-untyped-def]
+def _locate(ys, xs, line, base, index):  # type: ignore[no-untyped-def]
     for j in range(index.size):
-        index[j] = _I4(ys[j]) * _I4(line) + _I4(xs[j])
+        index[j] = _I4(ys[j]) * _I4(line) + _I4(xs[j]) - _I4(base)
 
 
 @njit(cache=True, error_model="numpy")
-def _locate_in_volume(zs, ys, xs, sheet, line, index):  # type: ignore[no-untyped-def]
+def _locate_in_volume(zs, ys, xs, sheet, line, base, index):  # type: ignore[no-untyped-def]
     for j in range(index.size):
-        index[j] = _I4(zs[j]) * _I4(sheet) + _I4(ys[j]) * _I4(line) + _I4(xs[j])
+        place = _I4(zs[j]) * _I4(sheet) + _I4(ys[j]) * _I4(line) + _I4(xs[j])
+        index[j] = place - _I4(base)
 
 
 @njit(cache=True, error_model="numpy")
@@ -283,7 +293,8 @@ def _gather_one(values, index, corners):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model="numpy")
 def _move_bilinear(ys, xs, corners, shape, new_ys, new_xs):  # type: ignore[no-untyped-def]
-    last_y, last_x = _F4(shape[1] - 1), _F4(shape[2] - 1)
+    first_y, first_x = _F4(shape[4]), _F4(shape[5])
+    last_y, last_x = _F4(shape[4] + shape[1] - 1), _F4(shape[5] + shape[2] - 1)
     for k in range(ys.size):
         j = _U(k)
         y, x = ys[j], xs[j]
@@ -293,13 +304,15 @@ def _move_bilinear(ys, xs, corners, shape, new_ys, new_xs):  # type: ignore[no-u
         c0, c1, c2, c3 = corners[0, j], corners[1, j], corners[2, j], corners[3, j]
         dy = _low(c0) * w0 + _low(c1) * w1 + _low(c2) * w2 + _low(c3) * w3
         dx = _high(c0) * w0 + _high(c1) * w1 + _high(c2) * w2 + _high(c3) * w3
-        new_ys[j] = min(last_y, max(_ZERO, y + dy))
-        new_xs[j] = min(last_x, max(_ZERO, x + dx))
+        new_ys[j] = min(last_y, max(first_y, y + dy))
+        new_xs[j] = min(last_x, max(first_x, x + dx))
 
 
 @njit(cache=True, error_model="numpy")
 def _move_trilinear(zs, ys, xs, corners, deep, shape, new_zs, new_ys, new_xs):  # type: ignore[no-untyped-def]
-    last_z, last_y, last_x = _F4(shape[0] - 1), _F4(shape[1] - 1), _F4(shape[2] - 1)
+    first_z, first_y, first_x = _F4(shape[3]), _F4(shape[4]), _F4(shape[5])
+    last_y, last_x = _F4(shape[4] + shape[1] - 1), _F4(shape[5] + shape[2] - 1)
+    last_z = _F4(shape[3] + shape[0] - 1)
     for k in range(ys.size):
         j = _U(k)
         z, y, x = zs[j], ys[j], xs[j]
@@ -315,26 +328,27 @@ def _move_trilinear(zs, ys, xs, corners, deep, shape, new_zs, new_ys, new_xs):  
         dy = dy + _low(c4) * w4 + _low(c5) * w5 + _low(c6) * w6 + _low(c7) * w7
         dx = _high(c0) * w0 + _high(c1) * w1 + _high(c2) * w2 + _high(c3) * w3
         dx = dx + _high(c4) * w4 + _high(c5) * w5 + _high(c6) * w6 + _high(c7) * w7
-        new_zs[j] = min(last_z, max(_ZERO, z + dz))
-        new_ys[j] = min(last_y, max(_ZERO, y + dy))
-        new_xs[j] = min(last_x, max(_ZERO, x + dx))
+        new_zs[j] = min(last_z, max(first_z, z + dz))
+        new_ys[j] = min(last_y, max(first_y, y + dy))
+        new_xs[j] = min(last_x, max(first_x, x + dx))
 
 
 @njit(cache=True, error_model="numpy")
 def _move_nearest(ys, xs, corners, shape, new_ys, new_xs):  # type: ignore[no-untyped-def]
-    last_y, last_x = _F4(shape[1] - 1), _F4(shape[2] - 1)
+    first_y, first_x = _F4(shape[4]), _F4(shape[5])
+    last_y, last_x = _F4(shape[4] + shape[1] - 1), _F4(shape[5] + shape[2] - 1)
     for k in range(ys.size):
         j = _U(k)
-        new_ys[j] = min(last_y, max(_ZERO, ys[j] + _low(corners[0, j])))
-        new_xs[j] = min(last_x, max(_ZERO, xs[j] + _high(corners[0, j])))
+        new_ys[j] = min(last_y, max(first_y, ys[j] + _low(corners[0, j])))
+        new_xs[j] = min(last_x, max(first_x, xs[j] + _high(corners[0, j])))
 
 
 @njit(cache=True, error_model="numpy")
 def _move_depth(zs, deep, shape, new_zs):  # type: ignore[no-untyped-def]
-    last_z = _F4(shape[0] - 1)
+    first_z, last_z = _F4(shape[3]), _F4(shape[3] + shape[0] - 1)
     for k in range(zs.size):
         j = _U(k)
-        new_zs[j] = min(last_z, max(_ZERO, zs[j] + deep[0, j]))
+        new_zs[j] = min(last_z, max(first_z, zs[j] + deep[0, j]))
 
 
 @njit(cache=True, inline="always")

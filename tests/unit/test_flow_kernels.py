@@ -115,6 +115,31 @@ def test_a_volume_of_one_plane_is_that_plane() -> None:
     assert not ends_in_volume[0].any()
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_paths_of_a_part_are_those_of_the_whole(
+    interpolation: Literal["bilinear", "nearest"],
+) -> None:
+    """Also in their rounding, which depends on where in the whole they are."""
+    whole = np.zeros((300, 330), np.int32)
+    y, x = np.mgrid[:300, :330]
+    for label, (cy, cx) in enumerate([(150, 280), (265, 270), (200, 40)], start=1):
+        whole[(y - cy) ** 2 + (x - cx) ** 2 < 15**2] = label
+    flows = noisy_flows(whole)
+    (ys, xs), ends = follow_flows(flows, whole > 0, 100, interpolation)
+    window = np.s_[130:290, 250:310]
+    part = np.ascontiguousarray(flows[:, *window])
+    starts, found = follow_flows(part, whole[window] > 0, 100, interpolation, origin=(130, 250))
+    chosen = (ys >= 130) & (ys < 290) & (xs >= 250) & (xs < 310)
+    np.testing.assert_array_equal(starts + np.array([[130], [250]]), np.stack([ys, xs])[:, chosen])
+    np.testing.assert_array_equal(found, ends[:, chosen])
+    deep = np.stack([np.zeros_like(part[0]), *part])[:, None]
+    _, in_volume = follow_flows(
+        deep, whole[window][None] > 0, 100, interpolation, origin=(7, 130, 250)
+    )
+    np.testing.assert_array_equal(in_volume[1:], found)
+    assert (in_volume[0] == 7).all()
+
+
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
     labels = plain.blobs(seed=1)
     flows, mask = noisy_flows(labels), labels > 0
