@@ -11,7 +11,7 @@ import numpy as np
 from cellseg_engine.errors import ImageError
 from cellseg_imagej.errors import ClosedImageError
 from cellseg_imagej.java import java_class
-from cellseg_imagej.pixels import copy_from_java
+from cellseg_imagej.pixels import copy_from_java, to_java
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def _is_colour_file(image: Any) -> bool:
 
 
 def _shows_palette(image: Any) -> bool:
-    """Say whether the colours of an 8-bit image are its content, as in a palette PNG.
+    """Say whether the colours of an 8-bit image are its content, as in a palette TIFF.
 
     In an image of ImageJ, and where they rise with the value, they only tint intensities.
     """
@@ -198,8 +198,11 @@ def _shows_palette(image: Any) -> bool:
         return False
     table = image.getProcessor().getLut()
     used = int(image.getStatistics().max) + 1
-    colours = [
-        np.array([int(of(n)) for n in range(used)])
-        for of in (table.getRed, table.getGreen, table.getBlue)
-    ]
-    return not all((np.diff(values) >= 0).all() for values in colours)
+    for read in (table.getReds, table.getGreens, table.getBlues):
+        values = np.zeros(table.getMapSize(), np.uint8)
+        java = to_java(values)
+        read(java)
+        copy_from_java(java, values)
+        if (np.diff(values[:used].astype(int)) < 0).any():
+            return True
+    return False

@@ -11,7 +11,6 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 import cellseg_imagej
 from cellseg_engine.errors import AxesError, ChannelError, ImageError
@@ -189,11 +188,11 @@ def test_a_stack_of_colours_and_a_file_with_16_bits_per_colour(java: Java, tmp_p
 
 
 def test_a_palette_is_colour_and_a_look_up_table_is_not(java: Java, tmp_path: Path) -> None:
-    few = np.random.default_rng(2).integers(0, 256, (100, 3), np.uint8)  # a palette of 8 bits
-    colours = few[np.random.default_rng(3).integers(0, 100, (40, 50))]
-    path = tmp_path / "palette.png"
-    Image.fromarray(colours).quantize(100).save(path)
-    colours = np.asarray(Image.open(path).convert("RGB"))
+    table = np.random.default_rng(2).integers(0, 256, (256, 3), np.uint8)
+    indices = np.random.default_rng(3).integers(0, 100, (40, 50), np.uint8)
+    path = tmp_path / "palette.tif"
+    tifffile.imwrite(path, indices, photometric="palette", colormap=table.T.astype(np.uint16) * 257)
+    colours = table[indices]
     found = to_array(java("ij.IJ").openImage(str(path)))
     assert found.axes == "YXS"
     np.testing.assert_array_equal(found.array, colours)
