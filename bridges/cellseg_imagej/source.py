@@ -82,8 +82,8 @@ class Source:
         Returns
         -------
         uint8, uint16, int16 (where the calibration says signed) or float32. Values are those
-        stored: display ranges, look-up tables and density calibrations change nothing. Only a
-        picture in palette colours becomes red, green and blue.
+        stored: display ranges, look-up tables and density calibrations change nothing. Only
+        ImageJ's 8-bit Color becomes red, green and blue.
 
         Raises
         ------
@@ -185,7 +185,7 @@ def _is_colour_file(image: Any) -> bool:
 
 
 def _shows_palette(image: Any) -> bool:
-    """Say whether the colours of an 8-bit image are its content, as in a palette TIFF.
+    """Say whether the colours of an 8-bit image are its content: ImageJ's type 8-bit Color.
 
     In an image of ImageJ, and where they rise with the value, they only tint intensities.
     """
