@@ -36,7 +36,7 @@ def require_java() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["images", "regions", "segmenting", "notebook"])
+@pytest.mark.parametrize("name", ["images", "regions", "datasets", "segmenting", "notebook"])
 def test_inside_a_real_imagej(name: str) -> None:
     require_java()
     run(name)

@@ -198,7 +198,8 @@ def test_8_bit_colour_is_colour_and_a_look_up_table_is_not(java: Java, tmp_path:
     assert found.axes == "YXS"
     assert np.abs(found.array.astype(int) - colours).max() < 16  # the median cut of ImageJ
     grey = to_imageplus(colours[..., 0], "YX")
-    java("ij.IJ").run(grey, "Fire", "")
+    grey.setLut(cellseg_imagej.labels_to_imageplus(np.eye(3, dtype=int)).getLuts()[0])
+    assert grey.getProcessor().isColorLut()
     np.testing.assert_array_equal(to_array(grey).array, colours[..., 0])
 
 

@@ -48,6 +48,12 @@ def open_rois(*rois: Any, names: list[str] | None = None) -> list[Any]:
     return list(rois)
 
 
+def ints(values: list[int]) -> Any:
+    import jpype
+
+    return jpype.JArray(jpype.JInt)(values)
+
+
 def blank(axes: str = "YX", shape: tuple[int, ...] = (40, 40)) -> Any:
     return to_imageplus(np.zeros(shape, np.uint8), axes, title="blank")
 
@@ -152,7 +158,7 @@ def test_kinds_of_rois_that_are_areas(java: Java) -> None:
     rois = open_rois(
         java("ij.gui.Roi")(2, 3, 6, 4),
         java("ij.gui.OvalRoi")(20, 3, 10, 8),
-        java("ij.gui.PolygonRoi")([20, 30, 30], [20, 20, 30], 3, 2),
+        java("ij.gui.PolygonRoi")(ints([20, 30, 30]), ints([20, 20, 30]), 3, 2),
         names=["box", "oval", "triangle"],
     )
     both = java("ij.gui.ShapeRoi")(java("ij.gui.Roi")(0, 30, 4, 4))
