@@ -227,7 +227,8 @@ def test_names_that_are_labels_are_kept(java: Java) -> None:
 
 
 def test_no_rois_and_what_is_none(java: Java) -> None:
-    for nothing in ([], None, java("ij.gui.Overlay")()):
+    several: list[Any] = [[], None, java("ij.gui.Overlay")()]
+    for nothing in several:
         with pytest.raises(RoiError, match="There are no ROIs"):
             rois_to_labels(nothing, blank())
     with pytest.raises(JavaTypeError, match="or the RoiManager; this is str"):
