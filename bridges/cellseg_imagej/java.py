@@ -54,7 +54,8 @@ def start_imagej(
         raise MissingDependencyError(
             "Starting ImageJ needs the package scyjava, which is not installed.", hint=_INSTALL
         ) from error
-    scyjava.config.add_classpath(*(str(jar) for jar in _find_jars(Path(place))))
+    # Absolute: JPype takes relative paths from the folder of the code that calls it.
+    scyjava.config.add_classpath(*(str(jar) for jar in _find_jars(Path(place).absolute())))
     # Else scyjava asks the network for a Java of the version it prefers.
     scyjava.config.set_java_constraints(fetch="never")
     scyjava.config.add_options([*options, f"-Djava.awt.headless={str(headless).lower()}"])
@@ -65,6 +66,7 @@ def start_imagej(
             f"Java cannot be started: {error}.",
             hint="Install a JDK 11 or newer, for example openjdk-17-jdk, and set JAVA_HOME to it.",
         ) from error
+    java_class(IMAGEPLUS)
 
 
 def java_class(name: str) -> Any:

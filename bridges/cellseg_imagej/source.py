@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -99,29 +98,22 @@ class Source:
         if self.is_virtual:
             logger.info("%s", self.describe_virtual())
         array = np.empty((*shape, 3), np.uint8) if self._is_rgb else np.empty(shape, self._stored)
-        for index, plane in enumerate(self._planes()):
+        packed = np.empty(self.size if self._is_rgb else 0, np.uint32)
+        for index in range(self.n_planes):
+            pixels = self._pixels(index + 1)
+            if not copy_from_java(pixels, packed if self._is_rgb else array[index]):
+                raise ImageError(
+                    f"Plane {index + 1} of {self.title} is of another type or size than the first.",
+                    hint="Convert the stack to one type in ImageJ (Image, Type).",
+                )
             if self._is_rgb:
                 for colour, shift in enumerate((16, 8, 0)):
-                    array[index, ..., colour] = (plane >> np.uint32(shift)).astype(np.uint8)
-            else:
-                array[index] = plane
+                    array[index, ..., colour] = (packed >> np.uint32(shift)).astype(np.uint8)
         if self._is_signed:
             array ^= _SIGN_BIT  # ImageJ keeps signed numbers 32,768 higher
             array = array.view(np.int16)
         sizes = [length for length in self.lengths if length > 1]
         return array.reshape(*sizes, *array.shape[1:])
-
-    def _planes(self) -> Iterator[np.ndarray]:
-        """Yield the pixels of each plane in the order of the stack; the array is used again."""
-        plane = np.empty(self.size, self._stored)
-        for number in range(1, self.n_planes + 1):
-            pixels = self._pixels(number)
-            if not copy_from_java(pixels, plane):
-                raise ImageError(
-                    f"Plane {number} of {self.title} is of another type or size than the first.",
-                    hint="Convert the stack to one type in ImageJ (Image, Type).",
-                )
-            yield plane
 
     def _pixels(self, number: int) -> Any:
         """Give the Java array of a plane, from 1."""

@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT, require
-from tests.integration.fiji_host import real_fiji, require_host
+from tests.integration.fiji_host import real_fiji, require_host, virtual_display
 
 FOLDER = ROOT / "tests/integration/imagej"
 LIMIT_S = 840.0
@@ -49,12 +49,24 @@ def test_inside_a_real_fiji() -> None:
     run("fiji")
 
 
-def run(name: str) -> None:
+@pytest.mark.slow
+def test_inside_an_imagej_with_windows() -> None:
+    require_java()
+    with virtual_display() as display:
+        run("display", DISPLAY=display)
+
+
+def run(name: str, **variables: str) -> None:
     """Run the tests of a file in a process of their own."""
     file = FOLDER / f"{name}.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
     answer = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=LIMIT_S
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment() | variables,
+        timeout=LIMIT_S,
     )
     said = answer.stdout + answer.stderr
     assert answer.returncode == 0, said
@@ -65,7 +77,7 @@ def run(name: str) -> None:
     ("code", "sentence"),
     [
         ("c.to_array(1)", "No Java machine runs in this process. Start one first"),
-        ("c.start_imagej('no/such/place')", "There is no no/such/place. Give the folder of"),
+        ("c.start_imagej('no/such/place')", "no/such/place. Give the folder of an ImageJ"),
         (
             "import sys; sys.modules['jpype'] = None; c.to_array(1)",
             "ImageJ in Python needs the package jpype1, which is not installed. pip install",

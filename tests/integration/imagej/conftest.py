@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ def java() -> Callable[[str], Any]:
     from cellseg_imagej import start_imagej
     from cellseg_imagej.java import java_class
 
-    start_imagej(require_host() / "jars", options=["-Xmx1g"])
+    start_imagej(os.path.relpath(require_host() / "jars"), options=["-Xmx1g"])
     return java_class
 
 
