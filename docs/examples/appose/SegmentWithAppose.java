@@ -36,7 +36,7 @@ public final class SegmentWithAppose {
             String.join(
                     "\n",
                     "def tell(progress):",
-                    "    task.update(progress.stage, round(100 * progress.fraction), 100)",
+                    "    task.update(progress.stage, progress.done, progress.total)",
                     "",
                     "try:",
                     "    result = segmenter.segment(",
