@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +58,7 @@ def start_imagej(
         ) from error
     # Absolute: JPype takes relative paths from the folder of the code that calls it.
     scyjava.config.add_classpath(*(str(jar) for jar in _find_jars(Path(place).absolute())))
+    _name_java_home()
     # Else scyjava asks the network for a Java of the version it prefers.
     scyjava.config.set_java_constraints(fetch="never")
     scyjava.config.add_options([*options, f"-Djava.awt.headless={str(headless).lower()}"])
@@ -143,6 +146,20 @@ def _import_jpype() -> Any:
             "ImageJ in Python needs the package jpype1, which is not installed.", hint=_INSTALL
         ) from error
     return jpype
+
+
+def _name_java_home() -> None:
+    """Set JAVA_HOME, where it is not, to that of the ``java`` on the PATH.
+
+    Where that is a link, scyjava takes the folder of the link, for example /usr, and JPype then
+    searches all of it.
+    """
+    found = shutil.which("java")
+    if found is None or os.environ.get("JAVA_HOME"):
+        return
+    home = Path(found).resolve().parent.parent
+    if (home / "release").is_file():
+        os.environ["JAVA_HOME"] = str(home)
 
 
 def _find_jars(place: Path) -> list[Path]:
