@@ -74,7 +74,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "demo": ("service",),
     "install": ("service",),
     "lint": ("dev", "service"),
-    "test": ("dev", "service"),
+    "test": ("dev", "imagej", "service"),
 }
 CHECKS = (
     ("ruff check", ("-m", "ruff", "check", ".")),

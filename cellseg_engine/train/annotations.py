@@ -80,11 +80,18 @@ def read_annotation(source: Source, shape: tuple[int, int, int, int], axes: str)
                 hint="Give a label image for the stack.",
             )
         drawn = read_roi_labels(source.annotation, shape[2:])
-        for names, why in ((drawn.not_areas, "no area"), (drawn.outside, "outside the image")):
+        for names, why in (
+            (drawn.not_areas, "no area"),
+            (drawn.outside, "outside the image"),
+            (drawn.covered, "more than 75 % of them under other ROIs"),
+        ):
             if names:
                 remarks.append(f"{len(names)} ROIs left out ({why}): {', '.join(names[:5])}")
         if drawn.n_overlap_px:
-            remarks.append(f"{drawn.n_overlap_px} px of overlapping ROIs given to the later ROI")
+            remarks.append(
+                f"{drawn.n_overlap_px} px of overlapping ROIs given to the ROI with the nearest "
+                "centroid"
+            )
         return Annotation(drawn.labels[np.newaxis, np.newaxis], tuple(remarks))
     if source.annotation_kind == "seg":
         labels, label_axes = _as_int32(source, read_seg_labels(source.annotation)), ""

@@ -11,6 +11,7 @@ import numpy as np
 from roifile import ROI_TYPE, ImagejRoi
 from skimage.draw import polygon as draw_polygon
 
+from cellseg_engine.core.overlaps import Region, settle_overlaps
 from cellseg_engine.errors import ReadError
 
 _AREAS = frozenset(
@@ -31,13 +32,16 @@ class RoiLabels:
         Names of ROIs that are lines, points or texts; left out.
     outside
         Names of ROIs without a pixel in the image; left out.
+    covered
+        Names of ROIs that others cover by more than 75 %; left out.
     n_overlap_px
-        Pixels that more than one ROI covers; the later one has them.
+        Pixels that several of the others cover; the one with the nearest centroid has them.
     """
 
     labels: np.ndarray
     not_areas: tuple[str, ...]
     outside: tuple[str, ...]
+    covered: tuple[str, ...]
     n_overlap_px: int
 
 
@@ -45,7 +49,8 @@ def read_roi_labels(path: Path, shape: tuple[int, int]) -> RoiLabels:
     """Read ROIs of one plane as a label image.
 
     A pixel belongs to a ROI when its centre lies inside the outline, as in ImageJ; parts of a
-    composite that lie inside others are holes.
+    composite that lie inside others are holes. Where ROIs overlap,
+    `cellseg_engine.core.overlaps.settle_overlaps` says whose a pixel is.
 
     Parameters
     ----------
@@ -67,28 +72,30 @@ def read_roi_labels(path: Path, shape: tuple[int, int]) -> RoiLabels:
             "plane by plane.",
             hint="Save the planes and their ROIs separately, or make a label image of the stack.",
         )
-    labels = np.zeros(shape, np.int32)
     not_areas: list[str] = []
     outside: list[str] = []
-    n_overlap = 0
+    regions: list[Region] = []
+    numbers: list[int] = []
     for number, roi in enumerate(rois, start=1):
         if ROI_TYPE(roi.roitype) not in _AREAS:
             not_areas.append(roi.name or str(number))
             continue
         try:
-            window, mask = _draw(roi, shape)
+            region = _draw(roi, shape)
         except (NotImplementedError, RuntimeError, IndexError) as error:
             raise ReadError(
                 f"The outline of ROI {roi.name or number} in {path} cannot be read: {error}.",
                 hint="Give a label image instead of the ROIs.",
             ) from error
-        if not mask.any():
+        if not region.mask.any():
             outside.append(roi.name or str(number))
             continue
-        part = labels[window]
-        n_overlap += int(np.count_nonzero(part[mask]))
-        part[mask] = number
-    return RoiLabels(labels, tuple(not_areas), tuple(outside), n_overlap)
+        regions.append(region)
+        numbers.append(number)
+    settled = settle_overlaps(regions, shape)
+    covered = [rois[numbers[n] - 1].name or str(numbers[n]) for n in settled.removed]
+    labels = np.array([0, *numbers], np.int32)[settled.labels]
+    return RoiLabels(labels, tuple(not_areas), tuple(outside), tuple(covered), settled.n_shared_px)
 
 
 def _read_rois(path: Path) -> list[ImagejRoi]:
@@ -109,8 +116,8 @@ def _read_rois(path: Path) -> list[ImagejRoi]:
         ) from error
 
 
-def _draw(roi: ImagejRoi, shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Give the window of a ROI in the image and its pixels there."""
+def _draw(roi: ImagejRoi, shape: tuple[int, int]) -> Region:
+    """Give the pixels of a ROI in the image."""
     is_oval = roi.roitype == ROI_TYPE.OVAL
     box = np.array([[roi.left, roi.top], [roi.right, roi.bottom]])
     loops = [] if is_oval else [loop for loop in roi.coordinates(multi=True) if len(loop) > 2]
@@ -128,4 +135,4 @@ def _draw(roi: ImagejRoi, shape: tuple[int, int]) -> tuple[tuple[slice, slice], 
         ys, xs = loop[:, 1] - y0 - 0.5, loop[:, 0] - x0 - 0.5
         rows, columns = draw_polygon(ys, xs, mask.shape)  # type: ignore[no-untyped-call]
         mask[rows, columns] ^= True
-    return (slice(y0, y1), slice(x0, x1)), mask
+    return Region(int(y0), int(x0), mask)

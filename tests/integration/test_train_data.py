@@ -261,7 +261,7 @@ def test_rois_of_ours_are_read_back_exactly(tmp_path: Path, seed: int) -> None:
     read = read_roi_labels(put_rois(tmp_path / "r.zip", labels), (80, 80))
     both = np.unique(np.stack([read.labels.ravel(), labels.ravel()]), axis=1)
     assert both.shape[1] == len(np.unique(labels))
-    assert (read.not_areas, read.outside, read.n_overlap_px) == ((), (), 0)
+    assert (read.not_areas, read.outside, read.covered, read.n_overlap_px) == ((), (), (), 0)
 
 
 def test_rois_of_every_kind(tmp_path: Path) -> None:
@@ -278,6 +278,7 @@ def test_rois_of_every_kind(tmp_path: Path) -> None:
         "away": ImagejRoi(roitype=ROI_TYPE.RECT, left=100, top=100, right=105, bottom=104),
         "cut": ImagejRoi(roitype=ROI_TYPE.RECT, left=28, top=-3, right=40, bottom=2),
         "over": ImagejRoi(roitype=ROI_TYPE.RECT, left=4, top=2, right=7, bottom=4),
+        "inside": ImagejRoi(roitype=ROI_TYPE.RECT, left=21, top=21, right=23, bottom=23),
     }  # fmt: skip
     with zipfile.ZipFile(path, "w") as archive:
         for name, roi in drawn.items():
@@ -289,6 +290,7 @@ def test_rois_of_every_kind(tmp_path: Path) -> None:
     assert (read.labels[20:26, 20:26] == 3).all() and (read.labels == 3).sum() == 36
     assert (read.labels == 6).sum() == 2 * 2
     assert (read.not_areas, read.outside, read.n_overlap_px) == (("line",), ("away",), 2)
+    assert read.covered == ("inside",) and (read.labels == 7).sum() == 6
     (tmp_path / "one.roi").write_bytes(drawn["rect"].tobytes())
     assert read_roi_labels(tmp_path / "one.roi", (30, 30)).labels.sum() == 8
 

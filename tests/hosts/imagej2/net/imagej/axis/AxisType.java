@@ -1,0 +1,10 @@
+package net.imagej.axis;
+
+/** What a dimension means. */
+public interface AxisType {
+    String getLabel();
+
+    boolean isXY();
+
+    boolean isSpatial();
+}
