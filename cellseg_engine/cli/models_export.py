@@ -36,9 +36,25 @@ SUFFIXES = {"onnx": ".onnx", "bioimageio": ".zip"}
     multiple=True,
     help="Who trained the model, for a BioImage.IO package; may be repeated.",
 )
+@click.option(
+    "--sample",
+    type=GivenPath(),
+    default=None,
+    help="An image that the model is for, as test input and cover of a BioImage.IO package; "
+    "without, a demo image of nuclei.",
+)
+@click.option(
+    "--sample-diameter-px", type=float, default=0.0, help="Diameter of the objects in it. [px]"
+)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 def command(
-    model: str, target: Path, file_format: str, authors: Sequence[str], force: bool
+    model: str,
+    target: Path,
+    file_format: str,
+    authors: Sequence[str],
+    sample: Path | None,
+    sample_diameter_px: float,
+    force: bool,
 ) -> None:
     """Write a model for other programs.
 
@@ -48,8 +64,9 @@ def command(
     ensemble is averaged inside the file; the file is run and compared before it gets its name.
     """
     _check_target(target, file_format)
-    if authors and file_format != "bioimageio":
-        raise click.UsageError("--author is written only into packages: use --format bioimageio.")
+    if file_format != "bioimageio" and (authors or sample):
+        option = "--author" if authors else "--sample"
+        raise click.UsageError(f"{option} is only for packages: use --format bioimageio.")
     if file_format == "official":
         _export_official(model, target, force)
         return
@@ -61,12 +78,14 @@ def command(
         difference = export_onnx(target, files)
     else:
         from cellseg_engine.export.bioimageio import AUTHORS_OF_SHIPPED, export_bioimageio
+        from cellseg_engine.export.example import make_example
 
+        example = make_example(files[0].card, sample, sample_diameter_px)
         ours = any(
             entry.name == model and entry.source != "imported" for entry in store.list_models()
         )
         authors = authors or (AUTHORS_OF_SHIPPED if ours else ())
-        difference = export_bioimageio(target, _name(model, files), files, authors)
+        difference = export_bioimageio(target, _name(model, files), files, authors, example)
         _remark(files, authors)
     click.echo(f"Wrote {target}")
     click.echo(

@@ -22,8 +22,11 @@ from cellseg_engine.errors import WeightsError
 from cellseg_engine.export.documentation import CITATIONS, describe_model
 from cellseg_engine.export.example import (
     EPSILON,
+    MIN_SIDE_PX,
     PERCENTILE_HIGH,
     PERCENTILE_LOW,
+    STEP_PX,
+    Example,
     draw_cover,
     make_example,
 )
@@ -37,7 +40,6 @@ from cellseg_engine.nets.card import WeightsFile
 AUTHORS_OF_SHIPPED = ("CellSeg Bridges developers",)
 HALO_PX = 16
 """What programs that cut images into tiles leave off around each."""
-MIN_SIDE_PX = 64
 STYLE_LENGTH = unet.WIDTHS[-1]
 
 _TAGS = (
@@ -53,7 +55,11 @@ _TAGS = (
 
 
 def export_bioimageio(
-    target: Path, name: str, files: Sequence[WeightsFile], authors: Sequence[str] = ()
+    target: Path,
+    name: str,
+    files: Sequence[WeightsFile],
+    authors: Sequence[str] = (),
+    example: Example | None = None,
 ) -> float:
     """Write a model as a BioImage.IO package and check it.
 
@@ -71,6 +77,8 @@ def export_bioimageio(
         Its networks; an ensemble is averaged inside.
     authors
         Names of those who trained it.
+    example
+        Test input and cover; without, a demo image of nuclei.
 
     Returns
     -------
@@ -89,7 +97,7 @@ def export_bioimageio(
     """
     spec, *_ = need("bioimageio.spec", "onnx", "onnxscript", "onnxruntime")
     with staged(target.parent) as stage, tempfile.TemporaryDirectory() as folder, _quiet():
-        difference = _write_parts(Path(folder), name, files)
+        difference = _write_parts(Path(folder), name, files, example or make_example(files[0].card))
         description = _describe(Path(folder), name, files, authors)
         path = stage.path(target.name)
         spec.save_bioimageio_package(description, output_path=path)
@@ -97,14 +105,13 @@ def export_bioimageio(
         return difference
 
 
-def _write_parts(folder: Path, name: str, files: Sequence[WeightsFile]) -> float:
+def _write_parts(folder: Path, name: str, files: Sequence[WeightsFile], example: Example) -> float:
     """Write the files of a package; give how far ONNX is from PyTorch."""
     card = files[0].card
     write_onnx(folder / "weights.onnx", files)
     net = join_networks(files)
     torch.save(net.state_dict(), folder / "weights.pt")
     (folder / "network.py").write_bytes(Path(unet.__file__).read_bytes())
-    example = make_example(card)
     fields, styles = run_network(net, example.normalized)
     np.save(folder / "test_input.npy", example.raw)
     np.save(folder / "test_fields.npy", fields)
@@ -173,7 +180,7 @@ def _describe_input(v05: Any, folder: Path, n_channels: int) -> Any:
     names = names or [f"channel{number}" for number in range(1, n_channels + 1)]
     sides = [
         v05.SpaceInputAxis(
-            id=v05.AxisId(letter), size=v05.ParameterizedSize(min=MIN_SIDE_PX, step=8)
+            id=v05.AxisId(letter), size=v05.ParameterizedSize(min=MIN_SIDE_PX, step=STEP_PX)
         )
         for letter in "yx"
     ]

@@ -60,8 +60,7 @@ Cellpose 1 to 3 and the `cellpose_flow_dynamics` of BioImage.IO do this.{size_mo
 
 Annotate a few of your own images that the model has not seen, and score the objects found against
 them, for example by average precision at an IoU of 0.5. The test tensors of this package show only
-that a program computes the same: they come from an image of nuclei (BBBC038v1, CC0-1.0), whatever
-the model is for.
+that a program computes the same.
 """
 
 _SIZE_MODEL = """

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-import tifffile
 
 from cellseg_engine.backends.flow_unet import Fields
+from cellseg_engine.core.axes import check_finite, to_planes
 from cellseg_engine.core.resize import resize_bilinear, scaled_shape
+from cellseg_engine.errors import SettingsError
+from cellseg_engine.io.images import read_image
 from cellseg_engine.io.overlays import render_overlay
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.unet import FLOW_SCALE
 from cellseg_engine.pipeline.masks import BASE_ITERATIONS, fields_to_labels
+from cellseg_engine.pipeline.prepare import MAX_ENLARGEMENT
 from cellseg_engine.settings import make_settings
 
 EXAMPLE = Path(__file__).parents[1] / "demo/sparse_small_nuclei_e4ae1ceddb27.tif"
@@ -22,6 +25,9 @@ EXAMPLE_DIAMETER_PX = 14.0
 PERCENTILE_LOW, PERCENTILE_HIGH = 1.0, 99.0
 EPSILON = 1e-6
 """Added to the contrast by the ``scale_range`` of BioImage.IO."""
+
+MIN_SIDE_PX, STEP_PX = 64, 8
+"""Sides that a package allows."""
 
 _SIDE_PX = 256
 
@@ -43,16 +49,51 @@ class Example:
     normalized: np.ndarray
 
 
-def make_example(card: ModelCard) -> Example:
-    """Give a demo image of nuclei in the first channel; other channels are zero."""
-    pixels = tifffile.imread(EXAMPLE).astype(np.float32)
-    shape = scaled_shape(
-        (pixels.shape[0], pixels.shape[1]), card.diam_mean_px / EXAMPLE_DIAMETER_PX
-    )
-    plane = resize_bilinear(pixels, shape)[:_SIDE_PX, :_SIDE_PX]
-    height, width = (length // 8 * 8 for length in plane.shape)
-    raw = np.zeros((1, card.n_channels, height, width), np.float32)
-    raw[0, 0] = plane[:height, :width]
+def make_example(card: ModelCard, sample: Path | None = None, diameter_px: float = 0) -> Example:
+    """Give the middle of an image, at the scale of a model.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    sample
+        The image: its middle plane; grey, colours (their mean), or one channel for each that the
+        model takes; channels that it lacks are zero. Without, a demo image of nuclei.
+    diameter_px
+        Of the objects in the sample.
+
+    Raises
+    ------
+    ReadError, AxesError
+        The sample cannot be read.
+    SettingsError
+        Its diameter is missing or does not fit it.
+    """
+    if sample is not None and diameter_px <= 0:
+        raise SettingsError(
+            f"The diameter of the objects in {sample} is needed, to bring it to the model's size.",
+            hint="Give --sample-diameter-px.",
+        )
+    image = read_image(sample or EXAMPLE)
+    stack = to_planes(image.pixels, image.axes)
+    check_finite(stack.pixels)
+    pixels = stack.pixels[len(stack.pixels) // 2, stack.pixels.shape[1] // 2].astype(np.float32)
+    if stack.is_rgb:
+        pixels = pixels.mean(axis=0, keepdims=True)
+    scale = card.diam_mean_px / (diameter_px or EXAMPLE_DIAMETER_PX)
+    shape = scaled_shape((pixels.shape[1], pixels.shape[2]), scale)
+    sides = [min(length, _SIDE_PX) // STEP_PX * STEP_PX for length in shape]
+    if min(sides) < MIN_SIDE_PX or scale > MAX_ENLARGEMENT:
+        raise SettingsError(
+            f"At {card.diam_mean_px:g} px, the diameter of the model, the sample would be "
+            f"{shape[0]} x {shape[1]} px; {MIN_SIDE_PX} px are the least.",
+            hint="Check --sample-diameter-px, or take another image.",
+        )
+    starts = [(length - side) // 2 for length, side in zip(shape, sides, strict=True)]
+    window = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    raw = np.zeros((1, card.n_channels, *sides), np.float32)
+    for channel, plane in enumerate(pixels[: card.n_channels]):
+        raw[0, channel] = resize_bilinear(plane, shape)[window]
     return Example(raw, scale_range(raw))
 
 

@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
-from cellseg_engine.errors import WeightsError
+from cellseg_engine.errors import SettingsError, WeightsError
 from cellseg_engine.export import onnx_file
-from cellseg_engine.export.example import scale_range
+from cellseg_engine.export.example import make_example, scale_range
 from cellseg_engine.export.joined import join_networks, relative_rms, run_network
+from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.unet import ResidualUNet
 from cellseg_engine.nets.weights import load_weights
 from cellseg_engine.zoo.store import load_model, read_model
 from tests.conftest import require
-from tests.integration.cli import Cli, listing
+from tests.integration.cli import Cli, draw, listing
 
 MODEL = "nuclei-provisional"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "bioimageio.spec")
@@ -176,6 +178,24 @@ def test_existing_files_stay(cli: Cli, tmp_path: Path) -> None:
     outcome = cli("models", "export", MODEL, tmp_path / "x.onnx", "--format", "onnx")
     assert (outcome.code, "is there already" in outcome.err) == (2, True)
     assert (tmp_path / "x.onnx").read_text() == "mine"
+
+
+def test_a_sample_becomes_the_test_input_at_the_scale_of_the_model(tmp_path: Path) -> None:
+    card = ModelCard("x", 2, 30.0, 30.0)
+    path = draw(tmp_path / "a.tif")
+    example = make_example(card, path, 24)
+    assert example.raw.shape == (1, 2, 120, 144)
+    assert not example.raw[0, 1].any()
+    assert example.raw.max() > 3000
+    low, high = np.percentile(example.normalized[0, 0], (1, 99))
+    np.testing.assert_allclose((low, high), (0, 1), atol=1e-5)
+    colours = tmp_path / "b.tif"
+    tifffile.imwrite(colours, np.full((200, 200, 3), (30, 60, 90), np.uint8), photometric="rgb")
+    assert np.unique(make_example(card, colours, 30).raw[0, 0]) == 60
+    with pytest.raises(SettingsError, match="diameter of the objects"):
+        make_example(card, path)
+    with pytest.raises(SettingsError, match="sample would be"):
+        make_example(card, path, 300)
 
 
 def test_networks_that_were_trained_differently_are_not_averaged(tmp_path: Path) -> None:
