@@ -8,6 +8,7 @@ be compared, so all are those of one network, which the index names.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import zipfile
 from collections import Counter
@@ -270,7 +271,7 @@ def read_index(path: Path = INDEX_FILE) -> StyleIndex:
             hint=_HOW_TO_MAKE,
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
             if facts["format"] != FORMAT:
                 raise ValueError("another format")
