@@ -13,7 +13,7 @@ import pytest
 import tifffile
 import torch
 
-from cellseg_engine.batch import auto, compare
+from cellseg_engine.batch import advice, auto, compare
 from cellseg_engine.errors import ReadError, SettingsError, WeightsError
 from cellseg_engine.io.images import read_image
 from cellseg_engine.nets.card import file_sha256
@@ -232,7 +232,7 @@ def test_a_run_takes_the_suggested_model_and_says_why(
     assert suggestion["neighbours"][0]["kind"] == "disks"
 
     # The second run keeps the results, without looking at the image for a suggestion again.
-    monkeypatch.setattr(auto.Adviser, "advise", _never)
+    monkeypatch.setattr(advice.Adviser, "advise", _never)
     assert cli(*given).images[0]["status"] == "skipped"
 
 
