@@ -104,7 +104,7 @@ class Neighbour:
     model
         To suggest for its kind.
     distance
-        Between the styles: 0 is the same, 1.41 is nothing in common.
+        Between the styles: 0 is the same, 1.41 nothing in common, 2 the opposite.
     """
 
     name: str
