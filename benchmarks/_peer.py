@@ -44,7 +44,7 @@ class Peer:
     def __init__(self, python: Path, threads: int, use_cache: bool = True) -> None:
         self._python = python
         self._use_cache = use_cache
-        self._environment = _clean_environment(threads)
+        self._environment = clean_environment(threads)
         self.versions = self._read_versions()
 
     def run(self, task: str, arrays: Arrays, **options: Any) -> Arrays:
@@ -133,7 +133,8 @@ def number(name: str, arrays: list[np.ndarray]) -> Arrays:
     return {f"{name}_{index}": array for index, array in enumerate(arrays)}
 
 
-def _clean_environment(threads: int) -> dict[str, str]:
+def clean_environment(threads: int) -> dict[str, str]:
+    """Give the environment of the peer's processes."""
     dropped = ("PYTHONPATH", "PYTHONHOME")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):

@@ -67,3 +67,47 @@ def perturb_flows(flows: np.ndarray, std: float = 0.15, seed: int = 0) -> np.nda
     """Give unit flows (2, Y, X) with Gaussian noise added; float32."""
     noise = np.random.default_rng(seed).normal(0, std, flows.shape)
     return (flows + noise).astype(np.float32)
+
+
+def make_volume(shape: tuple[int, int, int], seed: int = 1, pitch: int = 34) -> np.ndarray:
+    """Give ellipsoids of about 27 voxels on a jittered grid; int32 of that shape, ids 1 to n.
+
+    Parameters
+    ----------
+    pitch
+        Distance of the grid's points.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.int32)
+    counts = [max(1, extent // pitch) for extent in shape]
+    for label, place in enumerate(np.ndindex(*counts), start=1):
+        middles = [
+            (k + 0.5) * extent / count
+            for k, extent, count in zip(place, shape, counts, strict=True)
+        ]
+        centre = middles + rng.uniform(-4, 4, 3)
+        radii = np.clip(rng.normal(13.5, 2, 3), 7, 20)
+        low = np.maximum(np.floor(centre - radii), 0).astype(int)
+        high = np.minimum(np.ceil(centre + radii) + 1, shape).astype(int)
+        window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        axes = np.ogrid[window]
+        distance = sum(((axes[k] - centre[k]) / radii[k]) ** 2 for k in range(3))
+        labels[window][(distance < 1) & (labels[window] == 0)] = label
+    _, numbers = np.unique(labels, return_inverse=True)
+    return numbers.reshape(shape).astype(np.int32)
+
+
+def sum_slice_flows(labels: np.ndarray) -> np.ndarray:
+    """Give the sum of the flows of all slices in three directions, of length 1; (3, Z, Y, X)."""
+    from cellseg_engine.core.flows import labels_to_flows
+
+    flows = np.zeros((3, *labels.shape), np.float32)
+    for axis in range(3):
+        others = [other for other in range(3) if other != axis]
+        planes = np.moveaxis(labels, axis, 0)
+        for index, plane in enumerate(planes):
+            part = labels_to_flows(np.ascontiguousarray(plane))
+            for component, other in enumerate(others):
+                np.moveaxis(flows[other], axis, 0)[index] += part[component]
+    flows /= np.maximum(np.sqrt((flows**2).sum(axis=0)), np.float32(1e-20))
+    return flows

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cellseg_engine.errors import SettingsError
 
-DEFAULT_MODEL = "nuclei-provisional"
+DEFAULT_MODEL = "nuclei"
 
 RESERVED = frozenset({"volume_mode", "anisotropy", "flow_smoothing_px", "model_side_views"})
 """Names kept free for stacks segmented as volumes; giving one today is an error that says so."""

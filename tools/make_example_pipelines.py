@@ -107,7 +107,7 @@ def pairs_of_one_module(human: Any) -> Any:
     cells = whole_cells(
         wants_nuclei="Yes, found here with a second model",
         nuclei_image="DNA",
-        nuclei_model="nuclei-provisional",
+        nuclei_model="nuclei",
         nuclei_name="Nuclei",
         pairs_only=True,
     )

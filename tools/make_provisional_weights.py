@@ -17,7 +17,7 @@ from pathlib import Path
 from cellseg_engine.nets.card import file_sha256, write_weights
 from cellseg_engine.nets.size_model import read_official_size_model
 from cellseg_engine.nets.weights import load_weights
-from cellseg_engine.zoo.store import SHIPPED_FOLDER
+from cellseg_engine.zoo.store import CHECKOUT_FOLDER
 
 NAME = "nuclei-provisional"
 
@@ -41,7 +41,7 @@ def main(weights_file: Path, size_file: Path, manifest: Path) -> None:
         diameter_range_px=(min(diameters), max(diameters)),
     )
     size_model = replace(read_official_size_model(size_file), range_px=card.diameter_range_px)
-    target = SHIPPED_FOLDER / f"{NAME}.safetensors"
+    target = CHECKOUT_FOLDER / f"{NAME}.safetensors"
     write_weights(target, card, weights.arrays, size_model, half=True)
     print(f'[{NAME}]\nfiles = ["{target.name}"]\nsha256 = ["{file_sha256(target)}"]')
 

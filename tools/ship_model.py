@@ -19,6 +19,8 @@ from cellseg_engine.zoo.store import CATALOGUE, CHECKOUT_FOLDER, SHIPPED_FOLDER
 
 LOCAL = ("paths", "settings", "device", "platform", "fingerprint")
 """Parts of training.json about the computer it ran on."""
+LISTS = ("training", "held_out")
+"""Images, which the record lists outside the plan as well."""
 
 
 def main() -> int:
@@ -45,6 +47,7 @@ def main() -> int:
         entry["description"] = weights.card.description
     name_in_catalogue(name, entry)
     kept = {key: value for key, value in record.items() if key not in LOCAL}
+    kept["plan"] = {key: value for key, value in kept["plan"].items() if key not in LISTS}
     text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
     (CHECKOUT_FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
     for suffix in ("csv", "png"):
@@ -60,6 +63,7 @@ def name_in_catalogue(name: str, entry: dict[str, Any]) -> None:
     text = CATALOGUE.read_text(encoding="utf-8")
     head = "\n".join(line for line in text.splitlines() if line.startswith("#"))
     models = tomllib.loads(text) | {name: entry}
+    models = dict(sorted(models.items(), key=lambda item: item[1]["source"] != "shipped"))
     tables = [
         "\n".join([f"[{key}]", *(f"{field} = {json.dumps(value)}" for field, value in one.items())])
         for key, one in models.items()

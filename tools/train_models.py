@@ -56,15 +56,15 @@ PLANS = {
     "generalist": Plan(
         "nuclei",
         {
-            "fluo": 20,
-            "fluo-large": 30,
-            "histology": 14,
-            "brightfield": 6,
-            "phase": 22,
+            "fluo": 18,
+            "fluo-large": 28,
+            "histology": 12,
+            "brightfield": 4,
+            "phase": 30,
             "bacteria": 8,
         },
         "Nuclei, whole cells in phase contrast, and bacteria.",
-        ("--epochs", "8"),
+        ("--epochs", "6"),
     ),
     "phase": Plan(
         "nuclei",

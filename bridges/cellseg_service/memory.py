@@ -19,8 +19,12 @@ MAX_SCALED_PIXELS = 250_000_000
 """Largest plane that the pipeline lets the network see."""
 MODEL_DIAMETER_PX = 17.0
 """Of the usual models the smallest, so that what is needed is not overstated."""
-_PLANE_BYTES = 60
+BLOCK_PIXELS = 8_000_000
+"""Pixels of the largest block in which the pipeline makes labels."""
+_BLOCK_BYTES = 60
 _FIELDS_BYTES = 12
+_LABELS_BYTES = 12
+"""Of a plane larger than a block: its labels while small objects and holes are looked for."""
 
 
 def available_bytes() -> int:
@@ -58,15 +62,20 @@ def needed_bytes(
 ) -> int:
     """Give what a job needs at least: the image, its labels and fields, the work on one plane.
 
-    ``MODEL_DIAMETER_PX`` over the diameter is how much the network's plane is larger; where the
-    diameter is still to be estimated, as large is assumed.
+    A large plane is worked on in blocks; then its fields at the network's scale and its labels
+    come on top. ``MODEL_DIAMETER_PX`` over the diameter is how much the network's plane is
+    larger; where the diameter is still to be estimated, as large is assumed.
     """
     pixels, plane = _pixels(header, axes)
     fields = _FIELDS_BYTES * pixels if {"probability", "flows"} & set(outputs) else 0
     stack = header.nbytes + header.size + 4 * pixels + fields
     scale = MODEL_DIAMETER_PX / settings.diameter_px if settings.diameter_px else 1.0
     scaled = min(MAX_SCALED_PIXELS, plane * scale**2)
-    return stack + int(_PLANE_BYTES * max(plane, scaled))
+    largest = max(plane, scaled)
+    if largest <= BLOCK_PIXELS:
+        return stack + int(_BLOCK_BYTES * largest)
+    whole = _FIELDS_BYTES * scaled + _LABELS_BYTES * plane
+    return stack + int(_BLOCK_BYTES * BLOCK_PIXELS + whole)
 
 
 def check_memory(needed: int, available: int) -> None:

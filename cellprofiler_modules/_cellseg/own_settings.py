@@ -140,7 +140,7 @@ def _create_nuclei(module: Any) -> None:
     )
     module.nuclei_model = Text(
         "Model for the nuclei",
-        "nuclei-provisional",
+        "nuclei",
         doc="As the model above; its diameter is estimated.",
     )
     module.nuclei_name = LabelName(

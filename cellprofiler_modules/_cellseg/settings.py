@@ -36,7 +36,7 @@ SETTINGS = [
         ),
         "group": "Model",
         "unit": "",
-        "default": "nuclei-provisional",
+        "default": "nuclei",
         "choices": (),
         "minimum": None,
         "maximum": None,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellseg_engine.core.tiling import Augmentation, TileBlender, cut_tile, pad_image, plan_tiles
+from cellseg_engine.core.rows import Rows, as_rows
+from cellseg_engine.core.tiling import Augmentation, TileBlender, TileCutter, plan_tiles
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.runtimes import Runtime
 from cellseg_engine.nets.size_model import SizeModel
@@ -61,10 +62,12 @@ class FlowUNet:
         self.weights_sha256 = tuple(weights_sha256)
         self.device = self._runtimes[0].device
         self.precision = self._runtimes[0].precision
+        self.runtime = dict(self._runtimes[0].about)
+        self.warnings = self._runtimes[0].warnings
 
     def predict(
         self,
-        image: np.ndarray,
+        image: np.ndarray | Rows,
         *,
         overlap: float = 0.1,
         augmentation: Augmentation = "none",
@@ -77,6 +80,7 @@ class FlowUNet:
         ----------
         image
             float32 of shape (C, Y, X): normalised, at the scale of the model, C as the model's.
+            As rows only one row of tiles of it is kept.
         overlap, augmentation
             See `cellseg_engine.core.tiling.plan_tiles`.
         batch_size
@@ -85,25 +89,28 @@ class FlowUNet:
             Called with (tiles done, tiles in all) before each batch and at the end; an
             exception raised there stops the work.
         """
-        plan = plan_tiles(
-            (image.shape[1], image.shape[2]), overlap=overlap, augmentation=augmentation
-        )
-        padded = pad_image(image, plan)
-        batch_size = batch_size or self._runtimes[0].best_batch
+        rows = as_rows(image)
+        plan = plan_tiles(rows.shape[1:], overlap=overlap, augmentation=augmentation)
+        n_tiles = len(plan.tiles)
+        batch_size = min(batch_size or self._runtimes[0].best_batch, n_tiles)
+        cutter = TileCutter(rows, plan)
         blender = TileBlender(plan, N_OUTPUTS)
+        buffer = np.empty((batch_size, rows.shape[0], *plan.tile_shape), np.float32)
         style_sum = np.zeros(0)
-        for start in range(0, len(plan.tiles), batch_size):
-            on_batch(start, len(plan.tiles))
-            indices = range(start, min(start + batch_size, len(plan.tiles)))
-            batch = np.stack([cut_tile(padded, plan, index) for index in indices])
-            fields, styles = self._run_ensemble(batch)
+        for start in range(0, n_tiles, batch_size):
+            on_batch(start, n_tiles)
+            indices = range(start, min(start + batch_size, n_tiles))
+            for place, index in enumerate(indices):
+                cutter.cut(index, buffer[place])
+            fields, styles = self._run_ensemble(buffer[: len(indices)])
             for index, output in zip(indices, fields, strict=True):
                 blender.add(index, output)
             style_sum = styles.sum(axis=0, dtype=np.float64) + (style_sum if start else 0)
-        on_batch(len(plan.tiles), len(plan.tiles))
+        on_batch(n_tiles, n_tiles)
         blended = blender.result()
+        blended[:2] /= np.float32(FLOW_SCALE)
         style = (style_sum / np.linalg.norm(style_sum)).astype(np.float32)
-        return Fields(blended[:2] / np.float32(FLOW_SCALE), blended[2], style)
+        return Fields(blended[:2], blended[2], style)
 
     def _run_ensemble(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fields, styles = self._runtimes[0].run(batch)

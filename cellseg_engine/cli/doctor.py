@@ -118,15 +118,18 @@ def _check_optional(module: str, purpose: str, install: str) -> Finding:
 def _check_device() -> Finding:
     import torch
 
+    from cellseg_engine.nets.choose_runtime import is_installed, runtime_name
     from cellseg_engine.nets.runtimes import choose_device, describe_device
 
     device = choose_device()
+    asked = runtime_name()
     if device.type == "cpu":
+        fast = asked == "openvino" or (asked == "auto" and is_installed())
         return Finding(
             "device",
             OK,
             f"the CPU, {torch.get_num_threads()} threads (no GPU that PyTorch {torch.__version__} "
-            "can use)",
+            f"can use); networks run in {'OpenVINO' if fast else 'PyTorch'}",
         )
     return Finding("device", OK, describe_device(device))
 
@@ -197,7 +200,8 @@ def _check_run() -> Finding:
     return Finding(
         "test segmentation",
         OK,
-        f"works, on {result.provenance['device']} in {result.provenance['precision']}",
+        f"works, on {result.provenance['device']} in {result.provenance['precision']}, by "
+        f"{result.provenance['runtime']['name']}",
     )
 
 

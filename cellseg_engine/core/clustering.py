@@ -4,6 +4,9 @@ The end points are counted in a histogram of pixels; its peaks are the seeds, gr
 neighbouring bins where paths still end (Stringer et al. 2021, "Mask recovery from vector
 flows"; the 5 x 5 peak window, more than 10 paths at a seed, 5 growth steps over bins with more
 than 2 paths are Cellpose's constants).
+
+Few bins are not empty: candidates for seeds are noted while counting, and only what lies around
+them is looked at.
 """
 
 from __future__ import annotations
@@ -11,12 +14,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from cellseg_engine.core.labels import areas, keep_labels
-
 MIN_SEED_COUNT = 10
 MIN_GROWTH_COUNT = 2
 PEAK_RADIUS = 2
 GROWTH_STEPS = 5
+_MARGIN = PEAK_RADIUS + GROWTH_STEPS
 
 
 def cluster_points(
@@ -27,7 +29,7 @@ def cluster_points(
     Parameters
     ----------
     starts
-        int of shape (2, N), y and x of the pixels.
+        int of shape (2, N), y and x of the pixels, each pixel at most once.
     ends
         float32 of shape (2, N), where they come to rest, inside the image.
     shape
@@ -38,39 +40,53 @@ def cluster_points(
     Returns
     -------
     int32 of shape (Y, X), ids 1, 2, ... without gaps. Where grown seeds meet, the stronger
-    seed (more end points) keeps the bin.
+    seed (more end points) keeps the bin; of equally strong ones the later, row by row.
     """
-    rows, columns = ends.astype(np.int64)
-    histogram = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1])
-    margin = PEAK_RADIUS + GROWTH_STEPS
-    padded = np.zeros((shape[0] + 2 * margin, shape[1] + 2 * margin), np.int32)
-    padded[margin:-margin, margin:-margin] = histogram.reshape(shape)
-    seeds = _find_seeds(padded, margin)
-    seeds = seeds[np.argsort(padded[seeds[:, 0], seeds[:, 1]], kind="stable")]
-    owners = _grow_seeds(padded, seeds)[margin:-margin, margin:-margin]
+    starts = np.require(starts, np.int32, ["C", "W"])
+    ends = np.require(ends, np.float32, ["C", "W"])
+    histogram = np.zeros((shape[0] + 2 * _MARGIN, shape[1] + 2 * _MARGIN), np.int32)
+    bins, candidates = _count_ends(ends, histogram)
+    seeds = _find_peaks(histogram, np.sort(candidates))
+    seeds = seeds[np.argsort(histogram.ravel()[seeds], kind="stable")]
+    owners = _grow_seeds(histogram, seeds).ravel()
+    max_size = shape[0] * shape[1] * max_size_fraction
     labels = np.zeros(shape, np.int32)
-    labels[starts[0], starts[1]] = owners[rows, columns]
-    counts = areas(labels)
-    return keep_labels(labels, (counts > 0) & (counts <= labels.size * max_size_fraction))
+    _write_labels(starts, bins, owners, seeds.size, max_size, labels)
+    return labels
 
 
 @njit(cache=True)
-def _find_seeds(histogram, margin):  # type: ignore[no-untyped-def]
-    """Give (row, column) of bins over 10 that no bin of the 5 x 5 around exceeds, row by row."""
-    seeds = []
-    for y in range(margin, histogram.shape[0] - margin):
-        for x in range(margin, histogram.shape[1] - margin):
-            count = histogram[y, x]
-            if count > MIN_SEED_COUNT:
-                window = histogram[
-                    y - PEAK_RADIUS : y + PEAK_RADIUS + 1, x - PEAK_RADIUS : x + PEAK_RADIUS + 1
-                ]
-                if window.max() <= count:
-                    seeds.append((y, x))
-    found = np.empty((len(seeds), 2), np.int64)
-    for k in range(len(seeds)):
-        found[k, 0], found[k, 1] = seeds[k]
-    return found
+def _count_ends(ends, histogram):  # type: ignore[no-untyped-def]
+    """Fill the histogram; give each path's bin, and the bins that more than 10 paths reach."""
+    width = histogram.shape[1]
+    flat = histogram.ravel()
+    bins = np.empty(ends.shape[1], np.uint32)
+    candidates = np.empty(ends.shape[1] // (MIN_SEED_COUNT + 1), np.int64)
+    n = 0
+    for k in range(bins.size):
+        place = (np.int64(ends[0, k]) + _MARGIN) * width + np.int64(ends[1, k]) + _MARGIN
+        bins[k] = place
+        flat[place] += 1
+        if flat[place] == MIN_SEED_COUNT + 1:
+            candidates[n] = place
+            n += 1
+    return bins, candidates[:n]
+
+
+@njit(cache=True)
+def _find_peaks(histogram, candidates):  # type: ignore[no-untyped-def]
+    """Give the candidates that no bin of the 5 x 5 around exceeds, in their order."""
+    peaks = np.empty_like(candidates)
+    n = 0
+    for place in candidates:
+        y, x = divmod(place, histogram.shape[1])
+        window = histogram[
+            y - PEAK_RADIUS : y + PEAK_RADIUS + 1, x - PEAK_RADIUS : x + PEAK_RADIUS + 1
+        ]
+        if window.max() <= histogram[y, x]:
+            peaks[n] = place
+            n += 1
+    return peaks[:n]
 
 
 @njit(cache=True)
@@ -81,8 +97,9 @@ def _grow_seeds(histogram, seeds):  # type: ignore[no-untyped-def]
     middle = GROWTH_STEPS + 1
     grown = np.empty((side, side), np.bool_)
     wider = np.empty((side, side), np.bool_)
-    for k in range(len(seeds)):
-        y0, x0 = seeds[k, 0] - middle, seeds[k, 1] - middle
+    for k in range(seeds.size):
+        y0, x0 = divmod(seeds[k], histogram.shape[1])
+        y0, x0 = y0 - middle, x0 - middle
         grown[:] = False
         grown[middle, middle] = True
         for step in range(1, GROWTH_STEPS + 1):
@@ -97,3 +114,19 @@ def _grow_seeds(histogram, seeds):  # type: ignore[no-untyped-def]
                 if grown[y, x]:
                     owners[y0 + y, x0 + x] = k + 1
     return owners
+
+
+@njit(cache=True)
+def _write_labels(starts, bins, owners, n_seeds, max_size, labels):  # type: ignore[no-untyped-def]
+    """Give the pixels of each seed an id, without gaps; seeds without or with too many get 0."""
+    sizes = np.zeros(n_seeds + 1, np.int64)
+    for place in bins:
+        sizes[owners[place]] += 1
+    ids = np.zeros(n_seeds + 1, np.int32)
+    n = 0
+    for seed in range(1, n_seeds + 1):
+        if 0 < sizes[seed] <= max_size:
+            n += 1
+            ids[seed] = n
+    for k in range(bins.size):
+        labels[starts[0, k], starts[1, k]] = ids[owners[bins[k]]]

@@ -1,8 +1,7 @@
 """Dynamics: follow the flow from every object pixel to where it comes to rest.
 
 Euler steps of length 1 (Stringer et al. 2021, "Mask recovery from vector flows"). Points are
-advanced in blocks that fit the cache; a point whose orbit repeats itself exactly is finished
-early by arithmetic on the period, which changes no result.
+advanced in blocks of neighbours, whose surroundings fit the cache.
 """
 
 from __future__ import annotations
@@ -12,8 +11,12 @@ from typing import Literal
 import numpy as np
 from numba import njit, prange
 
-BLOCK = 1024
-CHECK_EVERY = 12
+from cellseg_engine.core.paths import follow_all
+from cellseg_engine.core.sharing import deal_out
+from cellseg_engine.errors import ImageError
+
+_TILES = {2: (1, 64, 64), 3: (16, 16, 32)}
+"""Extent (z, y, x) of a block of points, by the number of axes."""
 
 
 def follow_flows(
@@ -21,109 +24,108 @@ def follow_flows(
     mask: np.ndarray,
     iterations: int,
     interpolation: Literal["bilinear", "nearest"] = "bilinear",
+    *,
+    to_rest: bool = False,
+    origin: tuple[int, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give the start and the end of every pixel's path.
 
     Parameters
     ----------
     flows
-        float32 of shape (2, Y, X): y and x component, unit length by convention. Pixels
-        outside the mask count as zero.
+        float32 of shape (2, Y, X): y and x component, unit length by convention; or (3, Z, Y, X),
+        with z first. Pixels outside the mask count as zero.
     mask
-        bool of shape (Y, X); its pixels are the starting points.
+        bool of shape (Y, X) or (Z, Y, X); its pixels are the starting points.
     iterations
         Number of steps.
     interpolation
-        How the flow between pixels is read: ``bilinear`` (Cellpose's ``interp=True``), or
-        ``nearest``, the pixel that contains the truncated position (the paper, and the size
-        estimate).
+        How the flow between pixels is read: ``bilinear`` (Cellpose's ``interp=True``; in a volume
+        trilinear), or ``nearest``, the pixel that contains the truncated position (the paper, and
+        the size estimate).
+    to_rest
+        Paths that are still on their way after ``iterations`` steps go on, a quarter of these
+        steps at a time, as long as they get ahead by a quarter of a pixel per step. Other
+        paths end as without it. So very long objects stay whole, and round ones are as before.
+    origin
+        Where the first pixel lies in a larger image of which this is a part. The ends are
+        positions in that image then, rounded as they would be there.
 
     Returns
     -------
     starts
-        int64 of shape (2, N): y and x of the mask's pixels, row by row.
+        int32 of shape (axes, N): positions of the mask's pixels, row by row.
     ends
-        float32 of shape (2, N), clamped to the image.
+        float32 of shape (axes, N), clamped to the image. They equal those of plain steps in
+        float32 exactly, whatever the number of threads.
+
+    Raises
+    ------
+    ImageError
+        The shapes of ``flows`` and ``mask`` do not fit.
     """
-    height, width = mask.shape
-    starts = np.stack(np.nonzero(mask))
-    # One more row and column, so that the lower-right neighbour always exists.
-    field = np.zeros((height + 1, width + 1, 2), np.float32)
-    field[:height, :width] = np.where(mask, flows, np.float32(0)).transpose(1, 2, 0)
-    field[height] = field[height - 1]
-    field[:, width] = field[:, width - 1]
-    ys, xs = starts.astype(np.float32)
-    _follow_all(field, ys, xs, iterations, interpolation == "bilinear")
-    return starts, np.stack((ys, xs))
+    axes = mask.ndim
+    if axes not in _TILES or flows.shape != (axes, *mask.shape):
+        raise ImageError(
+            f"Flows of shape {flows.shape} do not fit a mask of shape {mask.shape}: (2, Y, X) and "
+            "(Y, X), or (3, Z, Y, X) and (Z, Y, X), are needed."
+        )
+    shape = (1, *mask.shape)[-3:]
+    mask = np.require(mask, np.bool_, ["C", "W"]).reshape(shape)
+    flows = np.require(flows, np.float32, ["C", "W"]).reshape(axes, *shape)
+    tile = _TILES[axes]
+    padded = (shape[0] + axes - 2, shape[1] + 1, shape[2] + 1)
+    pairs = np.empty((*padded, 2), np.float32)
+    depths = np.empty(padded if axes == 3 else (0, 0, 0), np.float32)
+    counts = np.zeros((*shape[:2], -(-shape[2] // tile[2])), np.int32)
+    _pack(flows, mask, pairs, depths, tile[2], counts)
+    offsets = np.cumsum(counts, dtype=np.int64).reshape(counts.shape) - counts
+    for axis in (0, 1):
+        counts = np.add.reduceat(counts, np.arange(0, shape[axis], tile[axis]), axis=axis)
+    total = int(counts.sum())
+    starts, ends = np.empty((axes, total), np.int32), np.empty((axes, total), np.float32)
+    order = deal_out(counts.ravel())
+    follow_all(
+        pairs.reshape(-1).view(np.uint64),
+        depths.reshape(-1),
+        mask,
+        (0, *(origin or (0,) * axes))[-3:],
+        offsets,
+        order,
+        counts.ravel(),
+        tile,
+        counts.shape,
+        iterations,
+        interpolation == "bilinear",
+        to_rest,
+        starts,
+        ends,
+    )
+    return starts, ends
 
 
 @njit(parallel=True, cache=True)
-def _follow_all(field, ys, xs, iterations, bilinear):  # type: ignore[no-untyped-def]
-    blocks = (ys.size + BLOCK - 1) // BLOCK
-    for block in prange(blocks):
-        start = block * BLOCK
-        stop = min(ys.size, start + BLOCK)
-        _follow_block(field, ys[start:stop], xs[start:stop], iterations, bilinear)
+def _pack(flows, mask, pairs, depths, tile_width, counts):  # type: ignore[no-untyped-def]
+    """Write the field with one more voxel at the end of each axis, and count the mask's.
 
-
-@njit(cache=True)
-def _follow_block(field, ys, xs, iterations, bilinear):  # type: ignore[no-untyped-def]
-    n = ys.size
-    y, x = ys.copy(), xs.copy()
-    mark_y, mark_x = np.empty_like(ys), np.empty_like(xs)
-    period = np.zeros(n, np.int64)
-    slot = np.arange(n)
-    done = 0
-    while done < iterations and n > 0:
-        steps = min(CHECK_EVERY, iterations - done)
-        for j in range(n):
-            mark_y[j], mark_x[j], period[j] = y[j], x[j], 0
-        for step in range(1, steps + 1):
-            _advance(field, y[:n], x[:n], bilinear)
-            for j in range(n):
-                if period[j] == 0 and y[j] == mark_y[j] and x[j] == mark_x[j]:
-                    period[j] = step
-        done += steps
-        j = 0
-        while j < n:
-            if period[j] > 0:
-                for _ in range((iterations - done) % period[j]):
-                    _advance(field, y[j : j + 1], x[j : j + 1], bilinear)
-                ys[slot[j]], xs[slot[j]] = y[j], x[j]
-                n -= 1
-                y[j], x[j], slot[j], period[j] = y[n], x[n], slot[n], period[n]
-            else:
-                j += 1
-    for j in range(n):
-        ys[slot[j]], xs[slot[j]] = y[j], x[j]
-
-
-@njit(cache=True, fastmath={"contract"})
-def _advance(field, ys, xs, bilinear):  # type: ignore[no-untyped-def]
-    last_y = np.float32(field.shape[0] - 2)
-    last_x = np.float32(field.shape[1] - 2)
-    zero = np.float32(0)
-    one = np.float32(1)
-    for j in range(ys.size):
-        y, x = ys[j], xs[j]
-        row, column = np.int32(y), np.int32(x)
-        if bilinear:
-            fy, fx = y - np.float32(row), x - np.float32(column)
-            w00, w01 = (one - fy) * (one - fx), (one - fy) * fx
-            w10, w11 = fy * (one - fx), fy * fx
-            dy = (
-                field[row, column, 0] * w00
-                + field[row, column + 1, 0] * w01
-                + field[row + 1, column, 0] * w10
-                + field[row + 1, column + 1, 0] * w11
-            )
-            dx = (
-                field[row, column, 1] * w00
-                + field[row, column + 1, 1] * w01
-                + field[row + 1, column, 1] * w10
-                + field[row + 1, column + 1, 1] * w11
-            )
-        else:
-            dy, dx = field[row, column, 0], field[row, column, 1]
-        ys[j] = min(last_y, max(zero, y + dy))
-        xs[j] = min(last_x, max(zero, x + dx))
+    The neighbour on the far side always exists then. The y and x component of a voxel lie
+    together and are read as one number, z lies apart.
+    """
+    axes = flows.shape[0]
+    n_planes, height, width = mask.shape
+    lines = pairs.shape[1]
+    for row in prange(pairs.shape[0] * lines):
+        z, y = min(row // lines, n_planes - 1), min(row % lines, height - 1)
+        to_z, to_y = row // lines, row % lines
+        for x in range(width):
+            inside = mask[z, y, x]
+            pairs[to_z, to_y, x, 0] = flows[axes - 2, z, y, x] if inside else np.float32(0)
+            pairs[to_z, to_y, x, 1] = flows[axes - 1, z, y, x] if inside else np.float32(0)
+            if axes == 3:
+                depths[to_z, to_y, x] = flows[0, z, y, x] if inside else np.float32(0)
+        pairs[to_z, to_y, width] = pairs[to_z, to_y, width - 1]
+        if axes == 3:
+            depths[to_z, to_y, width] = depths[to_z, to_y, width - 1]
+        if to_z == z and to_y == y:
+            for x in range(width):
+                counts[z, y, x // tile_width] += mask[z, y, x]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from scipy import ndimage
 
 
 def bounding_boxes(labels: np.ndarray) -> np.ndarray:
@@ -57,6 +56,8 @@ def keep_labels(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     -------
     int32 of the same shape.
     """
+    if keep[1:].all():
+        return labels.astype(np.int32)
     keep = keep.copy()
     keep[0] = False
     new_ids = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
@@ -65,7 +66,21 @@ def keep_labels(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
 
 def areas(labels: np.ndarray) -> np.ndarray:
     """Give the pixel count of every id; int64 of shape (largest id + 1,), entry 0 set to 0."""
-    counts = np.bincount(labels.ravel(), minlength=1)
+    flat = np.ravel(labels).astype(np.int32, copy=False)
+    return np.asarray(_count(flat, int(labels.max(initial=0))))
+
+
+@njit(cache=True)
+def _count(flat, largest):  # type: ignore[no-untyped-def]
+    """Count ids, run by run."""
+    counts = np.zeros(largest + 1, np.int64)
+    start = 0
+    for k in range(1, flat.size):
+        if flat[k] != flat[k - 1]:
+            counts[flat[start]] += k - start
+            start = k
+    if flat.size:
+        counts[flat[start]] += flat.size - start
     counts[0] = 0
     return counts
 
@@ -80,19 +95,68 @@ def fill_holes(labels: np.ndarray) -> np.ndarray:
     ----------
     labels
         int32 of shape (Y, X).
+
+    Returns
+    -------
+    int32 of shape (Y, X). Where holes of two objects overlap, the larger id has them.
     """
-    filled = labels.copy()
-    boxes = bounding_boxes(labels)
-    enclosed = ndimage.binary_fill_holes(labels > 0) & (labels == 0)
-    if not enclosed.any():
-        return filled
-    for label in np.flatnonzero(boxes[:, 1]):
-        y0, y1, x0, x1 = boxes[label]
-        window = np.s_[y0:y1, x0:x1]
-        if enclosed[window].any():
-            mask = ndimage.binary_fill_holes(labels[window] == label)
-            filled[window][mask & (labels[window] == 0)] = label
+    filled = np.array(labels, np.int32)
+    has_gap = _find_gaps(filled, int(filled.max(initial=0)))
+    if has_gap.any():
+        boxes = bounding_boxes(filled)
+        _fill_objects(filled.copy(), np.flatnonzero(has_gap), boxes, filled)
     return filled
+
+
+@njit(cache=True)
+def _find_gaps(labels, largest):  # type: ignore[no-untyped-def]
+    """Say for every id whether some row has it more than once: others have no holes."""
+    has_gap = np.zeros(largest + 1, np.bool_)
+    last_row = np.full(largest + 1, -1, np.int64)
+    for y in range(labels.shape[0]):
+        before = 0
+        for x in range(labels.shape[1]):
+            label = labels[y, x]
+            if label != before:
+                if last_row[label] == y:
+                    has_gap[label] = True
+                last_row[label] = y
+                before = label
+    has_gap[0] = False
+    return has_gap
+
+
+@njit(cache=True)
+def _fill_objects(labels, ids, boxes, filled):  # type: ignore[no-untyped-def]
+    """Fill the holes of some objects: what cannot be reached from around their box."""
+    for label in ids:
+        y0, y1, x0, x1 = boxes[label]
+        width = x1 - x0 + 2
+        size = (y1 - y0 + 2) * width
+        # What cannot be entered: the object, and what was reached already.
+        closed = np.zeros(size, np.bool_)
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                closed[(y - y0 + 1) * width + x - x0 + 1] = labels[y, x] == label
+        stack = np.empty(size, np.int64)
+        stack[0] = 0
+        closed[0] = True
+        n = 1
+        while n > 0:
+            n -= 1
+            place = stack[n]
+            column = place % width
+            for step in (-width, width, -1, 1):
+                there = place + step
+                leaves = (step == -1 and column == 0) or (step == 1 and column == width - 1)
+                if 0 <= there < size and not leaves and not closed[there]:
+                    closed[there] = True
+                    stack[n] = there
+                    n += 1
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                if labels[y, x] == 0 and not closed[(y - y0 + 1) * width + x - x0 + 1]:
+                    filled[y, x] = label
 
 
 def touches_edge(labels: np.ndarray) -> np.ndarray:
@@ -119,13 +183,25 @@ def median_diameter(labels: np.ndarray) -> float:
 
 def centroids(labels: np.ndarray) -> np.ndarray:
     """Give the mean (y, x) of every id in px; float64 (largest id + 1, 2), NaN if absent."""
-    flat = labels.ravel()
-    counts = np.bincount(flat, minlength=1).astype(float)
-    rows, columns = np.indices(labels.shape)
-    sums = np.stack([np.bincount(flat, axis.ravel(), counts.size) for axis in (rows, columns)], 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    counts, sums = _sum_positions(labels, int(labels.max(initial=0)))
+    with np.errstate(invalid="ignore"):
         means: np.ndarray = sums / counts[:, None]
     return means
+
+
+@njit(cache=True)
+def _sum_positions(labels, largest):  # type: ignore[no-untyped-def]
+    """Give the count and the summed (y, x) of every id, as float64."""
+    counts = np.zeros(largest + 1)
+    sums = np.zeros((largest + 1, 2))
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label = labels[y, x]
+            if label > 0:
+                counts[label] += 1
+                sums[label, 0] += y
+                sums[label, 1] += x
+    return counts, sums
 
 
 def mean_inside(labels: np.ndarray, values: np.ndarray) -> np.ndarray:

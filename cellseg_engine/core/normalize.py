@@ -43,23 +43,63 @@ def normalize_percentiles(
     none. Wide integers and float64 are shifted before they become float32, so that an offset
     does not swallow the contrast.
     """
-    precise = np.float64 if _is_wide(image.dtype) else np.float32
-    work = image.astype(precise)
+    bounds = contrast_bounds(sample_pixels(image), low, high)
+    return apply_bounds(image, bounds), bounds_have_contrast(bounds)
+
+
+def sample_pixels(image: np.ndarray) -> np.ndarray:
+    """Give the pixels (C, y, x) that the percentiles are taken from: all, or a regular sample."""
+    shape = image.shape[1:]
+    if shape[0] * shape[1] <= LARGE_PIXELS:
+        return image
+    step_y, step_x = (max(1, n // 224) for n in shape)
+    return np.asarray(image[:, ::step_y, ::step_x])
+
+
+def contrast_bounds(sample: np.ndarray, low: float = 1.0, high: float = 99.0) -> np.ndarray:
+    """Give what becomes 0 and 1 in each channel, see `normalize_percentiles`.
+
+    Parameters
+    ----------
+    sample
+        Pixels of shape (C, y, x), see `sample_pixels`.
+
+    Returns
+    -------
+    float64 of shape (C, 2); NaN where there is no contrast.
+    """
+    precise = _precise(sample.dtype)
     resolution = RESOLUTIONS * float(np.finfo(precise).eps)
-    scaled = np.zeros(image.shape, np.float32)
-    has_contrast = np.zeros(len(scaled), bool)
-    for channel, plane in enumerate(work):
-        sample = plane
-        if plane.size > LARGE_PIXELS:
-            sample = plane[tuple(slice(None, None, max(1, n // 224)) for n in plane.shape)]
-        bottom, top = (float(value) for value in np.percentile(sample, (low, high)))
+    bounds = np.full((len(sample), 2), np.nan)
+    for channel, plane in enumerate(sample):
+        bottom, top = (float(v) for v in np.percentile(plane.astype(precise), (low, high)))
         if top - bottom > resolution * max(abs(bottom), abs(top)):
-            plane -= precise(bottom)
-            plane /= precise(top - bottom)
-            with np.errstate(over="ignore"):  # infinity, for the caller to see
-                scaled[channel] = plane
-            has_contrast[channel] = True
-    return scaled, has_contrast
+            bounds[channel] = bottom, top
+    return bounds
+
+
+def bounds_have_contrast(bounds: np.ndarray) -> np.ndarray:
+    """Say for each channel whether `contrast_bounds` found contrast; bool of shape (C,)."""
+    return np.asarray(~np.isnan(bounds[:, 0]))
+
+
+def apply_bounds(image: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Give each channel of (C, Y, X) with its bounds at 0 and 1, or zero; float32."""
+    precise = _precise(image.dtype)
+    scaled = np.zeros(image.shape, np.float32)
+    for channel in np.flatnonzero(bounds_have_contrast(bounds)):
+        bottom, top = bounds[channel]
+        plane = image[channel].astype(precise)
+        plane -= precise(bottom)
+        plane /= precise(top - bottom)
+        with np.errstate(over="ignore"):  # infinity, for the caller to see
+            scaled[channel] = plane
+    return scaled
+
+
+def _precise(dtype: np.dtype) -> type[np.float32] | type[np.float64]:
+    """Give the type to calculate in."""
+    return np.float64 if _is_wide(dtype) else np.float32
 
 
 def _is_wide(dtype: np.dtype) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cellseg_engine.core.flow_variants import FlowVariant
-from cellseg_engine.core.flows import labels_to_flows
-from cellseg_engine.core.labels import mean_inside
+from cellseg_engine.core.flows import compare_flows
 
 
 def flow_errors(labels: np.ndarray, flows: np.ndarray, variant: FlowVariant = "v3") -> np.ndarray:
@@ -25,12 +24,13 @@ def flow_errors(labels: np.ndarray, flows: np.ndarray, variant: FlowVariant = "v
     -------
     float64 of shape (largest id + 1,); NaN for ids that do not occur, entry 0 is NaN.
 
+    Raises
+    ------
+    ImageError
+        The shapes do not fit.
+
     Notes
     -----
     Stringer et al. 2021, "Mask quality threshold": objects above 0.4 are discarded.
     """
-    own = labels_to_flows(labels, variant)
-    squared = ((own - flows) ** 2).sum(axis=0)
-    errors = mean_inside(labels, squared)
-    errors[0] = np.nan
-    return errors
+    return compare_flows(labels, flows, variant)

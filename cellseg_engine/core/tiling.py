@@ -1,7 +1,9 @@
 """Tiles: the network sees 224 x 224 pixels at a time; tiles overlap and are blended.
 
-`plan_tiles` says which tiles, `cut_tile` cuts one, `TileBlender` puts the outputs back
-together. Cutting and blending the tiles of an image unchanged gives the image.
+`plan_tiles` says which tiles, `TileCutter` cuts them, `TileBlender` puts the outputs back
+together. Cutting and blending the tiles of an image unchanged gives the image. Tiles come row
+by row from top to bottom, so that besides the image and the result only one row of tiles is
+kept.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from cellseg_engine.core.rows import Rows
 
 TILE_PX = 224
 TAPER_BANDWIDTH_PX = 7.5
@@ -45,7 +49,7 @@ class TilePlan:
     tile_shape
         (Y, X) of each tile.
     tiles
-        The tiles, row by row.
+        The tiles, row by row from top to bottom.
     """
 
     image_shape: tuple[int, int]
@@ -91,19 +95,41 @@ def plan_tiles(
     return TilePlan(shape, padded, offset, tile_shape, tiles)
 
 
-def pad_image(image: np.ndarray, plan: TilePlan) -> np.ndarray:
-    """Give the image (C, Y, X) with the plan's margin of zeros, float32."""
-    padded = np.zeros((image.shape[0], *plan.padded_shape), np.float32)
-    (y, x), (height, width) = plan.offset, plan.image_shape
-    padded[:, y : y + height, x : x + width] = image
-    return padded
+class TileCutter:
+    """Cuts the tiles of an image, of which it keeps one row of tiles at a time.
 
+    Parameters
+    ----------
+    image
+        The image, of the plan's shape.
+    plan
+        The tiles.
+    """
 
-def cut_tile(padded: np.ndarray, plan: TilePlan, index: int) -> np.ndarray:
-    """Give one tile of a padded image, flipped as planned; a view of shape (C, tile Y, tile X)."""
-    tile = plan.tiles[index]
-    height, width = plan.tile_shape
-    return _flip(padded[:, tile.y : tile.y + height, tile.x : tile.x + width], tile)
+    def __init__(self, image: Rows, plan: TilePlan) -> None:
+        self._image = image
+        self._plan = plan
+        self._band = np.zeros(
+            (image.shape[0], plan.tile_shape[0], plan.padded_shape[1]), np.float32
+        )
+        self._top = -1
+
+    def cut(self, index: int, out: np.ndarray) -> None:
+        """Write one tile, flipped as planned, into ``out``, float32 (C, tile Y, tile X)."""
+        tile = self._plan.tiles[index]
+        if tile.y != self._top:
+            self._load(tile.y)
+        out[...] = _flip(self._band[:, :, tile.x : tile.x + self._plan.tile_shape[1]], tile)
+
+    def _load(self, top: int) -> None:
+        """Fill the band with the padded image from row ``top`` on."""
+        (y, x), (height, width) = self._plan.offset, self._plan.image_shape
+        start, stop = max(0, top - y), min(height, top - y + self._plan.tile_shape[0])
+        self._band[:] = 0
+        if start < stop:
+            rows = self._image.rows(start, stop)
+            self._band[:, start + y - top : stop + y - top, x : x + width] = rows
+        self._top = top
 
 
 class TileBlender:
@@ -126,13 +152,24 @@ class TileBlender:
         self._plan = plan
         self._vectors = vector_channels
         self._taper = taper_mask(plan.tile_shape)
-        self._sum = np.zeros((n_channels, *plan.padded_shape), np.float32)
-        self._weight = np.zeros(plan.padded_shape, np.float32)
+        band = (plan.tile_shape[0], plan.padded_shape[1])
+        self._sum = np.zeros((n_channels, *band), np.float32)
+        self._weight = np.zeros(band, np.float32)
+        self._top = 0
+        self._result = np.empty((n_channels, *plan.image_shape), np.float32)
 
     def add(self, index: int, output: np.ndarray) -> None:
-        """Add the output (channels, tile Y, tile X) of one tile."""
+        """Add the output (channels, tile Y, tile X) of one tile, each in the plan's order.
+
+        Raises
+        ------
+        ValueError
+            A tile below was added before.
+        """
         tile = self._plan.tiles[index]
-        height, width = self._plan.tile_shape
+        if tile.y < self._top:
+            raise ValueError("tiles must be added in the order of their plan")
+        self._finish(tile.y - self._top)
         upright = _flip(output, tile)
         if self._vectors and (tile.flip_y or tile.flip_x):
             upright = upright.copy()
@@ -140,16 +177,34 @@ class TileBlender:
                 upright[self._vectors[0]] *= -1
             if tile.flip_x:
                 upright[self._vectors[1]] *= -1
-        window = np.s_[tile.y : tile.y + height, tile.x : tile.x + width]
+        window = np.s_[:, tile.x : tile.x + self._plan.tile_shape[1]]
         self._sum[(slice(None), *window)] += upright * self._taper
         self._weight[window] += self._taper
 
     def result(self) -> np.ndarray:
-        """Give the blended outputs without the margin; float32 of shape (channels, Y, X)."""
+        """Give the blended outputs without the margin; float32 of shape (channels, Y, X).
+
+        To be called once, after the last tile.
+        """
+        self._finish(self._weight.shape[0])
+        return self._result
+
+    def _finish(self, n_rows: int) -> None:
+        """Write the first rows of the band, which get no more tiles, and move up the rest."""
+        if n_rows == 0:
+            return
         (y, x), (height, width) = self._plan.offset, self._plan.image_shape
-        window = np.s_[y : y + height, x : x + width]
-        blended: np.ndarray = self._sum[(slice(None), *window)] / self._weight[window]
-        return blended
+        start = max(0, y - self._top)
+        stop = min(n_rows, y + height - self._top)
+        if start < stop:
+            rows = np.s_[start:stop, x : x + width]
+            target = self._result[:, start + self._top - y : stop + self._top - y]
+            np.divide(self._sum[(slice(None), *rows)], self._weight[rows], out=target)
+        kept = self._weight.shape[0] - n_rows
+        for band in (self._sum, self._weight):
+            band[..., :kept, :] = band[..., n_rows:, :].copy()
+            band[..., kept:, :] = 0
+        self._top += n_rows
 
 
 def taper_mask(tile_shape: tuple[int, int]) -> np.ndarray:
@@ -199,7 +254,7 @@ def _shifted_tiles(padded: tuple[int, int]) -> tuple[Tile, ...]:
         ys = _covering_starts(padded[0], shift_y)
         xs = _covering_starts(padded[1], shift_x)
         tiles += [Tile(y, x, flip_y, flip_x) for y in ys for x in xs]
-    return tuple(tiles)
+    return tuple(sorted(tiles, key=lambda tile: tile.y))
 
 
 def _covering_starts(length: int, shift: int) -> list[int]:

@@ -17,10 +17,11 @@ from cellseg_engine.core.labels import (
     centroids,
     fill_holes,
     keep_labels,
-    mean_inside,
     touches_edge,
 )
 from cellseg_engine.core.quality import flow_errors
+from cellseg_engine.core.sums import mean_of_objects
+from cellseg_engine.pipeline.plane_fields import PlaneFields
 from cellseg_engine.settings import Settings
 
 BASE_ITERATIONS = 200
@@ -44,7 +45,10 @@ class PlaneObjects:
 
 
 def derive_iterations(settings: Settings, diameter_px: float, diam_mean_px: float) -> int:
-    """Give the number of dynamics steps: as set, or 200 scaled by the diameter."""
+    """Give the number of dynamics steps: as set, or 200 scaled by the diameter.
+
+    Where they are not set, `fields_to_labels` lets paths that are still on their way go on.
+    """
     return settings.iterations or max(1, int(BASE_ITERATIONS * diameter_px / diam_mean_px))
 
 
@@ -70,6 +74,7 @@ def fields_to_labels(
         iterations=iterations,
         nearest=settings.interpolation == "nearest",
         max_size_fraction=settings.max_size_fraction,
+        to_rest=settings.iterations == 0,
     )
     errors = flow_errors(labels, fields.flows, cast(FlowVariant, variant))
     return clean_objects(labels, errors, settings)
@@ -82,12 +87,25 @@ def trace_objects(
     iterations: int,
     nearest: bool,
     max_size_fraction: float,
+    to_rest: bool = False,
+    origin: tuple[int, int] = (0, 0),
 ) -> np.ndarray:
-    """Give the label image of pixels grouped by where the flow takes them; int32 (Y, X)."""
+    """Give the label image of pixels grouped by where the flow takes them; int32 (Y, X).
+
+    ``to_rest`` and ``origin`` as for `follow_flows`: the labels of a part are those that its
+    pixels have in the whole, as far as the paths stay inside.
+    """
     mask = fields.logit > np.float32(logit(probability_threshold))
     starts, ends = follow_flows(
-        fields.flows, mask, iterations, "nearest" if nearest else "bilinear"
+        fields.flows,
+        mask,
+        iterations,
+        "nearest" if nearest else "bilinear",
+        to_rest=to_rest,
+        origin=origin,
     )
+    if any(origin):
+        ends = ends.astype(np.int32) - np.array(origin, np.int32)[:, None]
     shape = (mask.shape[0], mask.shape[1])
     return cluster_points(starts, ends, shape, max_size_fraction)
 
@@ -118,9 +136,13 @@ def clean_objects(labels: np.ndarray, errors: np.ndarray, settings: Settings) ->
     return PlaneObjects(keep_labels(labels, np.append(False, good)), errors[good])
 
 
-def describe_objects(plane: PlaneObjects, fields: Fields) -> dict[str, np.ndarray]:
+def describe_objects(plane: PlaneObjects, fields: Fields | PlaneFields) -> dict[str, np.ndarray]:
     """Give the table of a plane's objects: position, size and quality, in px."""
     labels = plane.labels
+    view = fields
+    if isinstance(view, Fields):
+        view = PlaneFields(view, (labels.shape[0], labels.shape[1]))
+    every_column = slice(0, labels.shape[1])
     area = areas(labels)[1:]
     centre = centroids(labels)[1:]
     return {
@@ -129,7 +151,9 @@ def describe_objects(plane: PlaneObjects, fields: Fields) -> dict[str, np.ndarra
         "centroid_x_px": centre[:, 1],
         "area_px": area,
         "diameter_px": 2 * np.sqrt(area / np.pi),
-        "mean_probability": mean_inside(labels, expit(fields.logit))[1:],
+        "mean_probability": mean_of_objects(
+            labels, lambda rows: expit(view.logit(rows, every_column))
+        ),
         "flow_error": plane.flow_error,
         "touches_edge": touches_edge(labels)[1:],
     }

@@ -10,11 +10,16 @@ import numpy as np
 from cellseg_engine.backends.flow_unet import Fields, FlowUNet
 from cellseg_engine.core.axes import PlaneStack
 from cellseg_engine.core.normalize import (
+    apply_bounds,
+    bounds_have_contrast,
+    contrast_bounds,
     has_bright_background,
     invert_intensities,
-    normalize_percentiles,
+    sample_pixels,
 )
 from cellseg_engine.core.resize import resize_bilinear, scaled_shape
+from cellseg_engine.core.rows import Rows, scale_rows
+from cellseg_engine.core.sums import row_strips
 from cellseg_engine.errors import ChannelError, SettingsError
 from cellseg_engine.pipeline.channels import select_channels
 from cellseg_engine.pipeline.progress import Ticker
@@ -26,23 +31,74 @@ EXTREME_CONTRAST = 1e4
 """Values are limited to this many times the contrast; larger ones would overflow the network."""
 
 
-@dataclass(frozen=True)
 class PreparedPlane:
-    """A plane as the network sees it.
+    """A plane as the network sees it: its rows are normalised when they are asked for.
+
+    Parameters
+    ----------
+    pixels
+        ndarray of shape (channels of the image, Y, X).
+    preparation
+        The choices made for the image.
 
     Attributes
     ----------
-    pixels
-        float32 of shape (C, Y, X), normalised.
+    shape
+        (channels of the model, Y, X).
     has_contrast
         Whether the first channel shows anything.
     is_extreme
-        Whether it has pixels far outside its contrast, such as a defect of the camera.
+        Whether it has pixels far outside its contrast, such as a defect of the camera; they
+        are limited.
     """
 
-    pixels: np.ndarray
-    has_contrast: bool
-    is_extreme: bool
+    def __init__(self, pixels: np.ndarray, preparation: Preparation) -> None:
+        self._pixels = pixels
+        self._preparation = preparation
+        settings = preparation.settings
+        sample = _choose(sample_pixels(pixels), preparation)
+        # the sample of a small plane is all of it, so that channels are chosen only once
+        self._chosen = sample if sample.shape[1:] == pixels.shape[1:] else None
+        self._bounds = contrast_bounds(sample, settings.percentile_low, settings.percentile_high)
+        self.shape = (len(sample), int(pixels.shape[1]), int(pixels.shape[2]))
+        self.has_contrast = bool(bounds_have_contrast(self._bounds)[0])
+        self.is_extreme = self._find_extremes()
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Give rows as the network sees them; float32 of shape (C, n, X), a new array."""
+        chosen = self._choose_rows(slice(start, stop))
+        normalized = apply_bounds(chosen, self._bounds)
+        if self.is_extreme:
+            np.clip(normalized, -EXTREME_CONTRAST, EXTREME_CONTRAST, out=normalized)
+        if self._preparation.invert:
+            return invert_intensities(normalized, bounds_have_contrast(self._bounds))
+        return normalized
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """All of it; float32 of shape (C, Y, X)."""
+        return self.rows(0, self.shape[1])
+
+    def first_channel(self) -> np.ndarray:
+        """Give the first channel alone; float32 of shape (Y, X)."""
+        plane = np.empty(self.shape[1:], np.float32)
+        for strip in row_strips(self.shape[1:]):
+            plane[strip] = self.rows(strip.start, strip.stop)[0]
+        return plane
+
+    def _choose_rows(self, rows: slice) -> np.ndarray:
+        if self._chosen is not None:
+            return self._chosen[:, rows]
+        return _choose(self._pixels[:, rows], self._preparation)
+
+    def _find_extremes(self) -> bool:
+        """Look at the smallest and largest value of each channel of each strip."""
+        for strip in row_strips(self.shape[1:]):
+            chosen = self._choose_rows(strip)
+            ends = np.stack([chosen.min(axis=(1, 2)), chosen.max(axis=(1, 2))], axis=1)
+            if (np.abs(apply_bounds(ends[:, None], self._bounds)) > EXTREME_CONTRAST).any():
+                return True
+        return False
 
 
 @dataclass(frozen=True)
@@ -56,17 +112,8 @@ class Preparation:
     invert: bool
 
     def plane(self, pixels: np.ndarray) -> PreparedPlane:
-        """Prepare one plane (C, Y, X); values far outside its contrast are limited."""
-        chosen = _choose(pixels, self)
-        normalized, has_contrast = normalize_percentiles(
-            chosen, self.settings.percentile_low, self.settings.percentile_high
-        )
-        is_extreme = bool((np.abs(normalized) > EXTREME_CONTRAST).any())
-        if is_extreme:
-            np.clip(normalized, -EXTREME_CONTRAST, EXTREME_CONTRAST, out=normalized)
-        if self.invert:
-            normalized = invert_intensities(normalized, has_contrast)
-        return PreparedPlane(normalized, bool(has_contrast[0]), is_extreme)
+        """Prepare one plane (C, Y, X)."""
+        return PreparedPlane(pixels, self)
 
 
 def prepare_stack(
@@ -93,17 +140,17 @@ def prepare_stack(
     )
     middle = stack.pixels[len(stack.pixels) // 2, stack.pixels.shape[1] // 2]
     if settings.invert != "auto":
-        _choose(middle, preparation)
+        _choose(middle[:, :1], preparation)
         return preparation
     plane = preparation.plane(middle)
-    bright = plane.has_contrast and has_bright_background(plane.pixels[0])
+    bright = plane.has_contrast and has_bright_background(plane.first_channel())
     return Preparation(settings, stack.is_rgb, tuple(channel_names), n_channels, bright)
 
 
 def predict_at_scale(
-    model: FlowUNet, plane: np.ndarray, scale: float, settings: Settings, ticker: Ticker
+    model: FlowUNet, plane: np.ndarray | Rows, scale: float, settings: Settings, ticker: Ticker
 ) -> Fields:
-    """Run the network on a plane scaled by a factor; the fields stay at that scale.
+    """Run the network on a plane (C, Y, X) scaled by a factor; the fields stay at that scale.
 
     Raises
     ------
@@ -114,7 +161,7 @@ def predict_at_scale(
     shape = scaled_shape((height, width), scale) if scale != 1 else (height, width)
     _check_scale(model.card.diam_mean_px, scale, (height, width), shape)
     return model.predict(
-        resize_bilinear(plane, shape),
+        scale_rows(plane, shape),
         overlap=settings.tile_overlap,
         augmentation=settings.test_time_augmentation,
         batch_size=settings.batch_size,

@@ -18,22 +18,22 @@ from typing import Any
 import numpy as np
 
 from cellseg_engine._version import __version__
-from cellseg_engine.backends.flow_unet import Fields, FlowUNet
+from cellseg_engine.backends.flow_unet import FlowUNet
 from cellseg_engine.core.axes import PlaneStack, check_finite, to_planes
-from cellseg_engine.core.labels import mean_inside
+from cellseg_engine.core.sums import mean_of_objects
+from cellseg_engine.pipeline.blocks import trace_plane
 from cellseg_engine.pipeline.linking import link_planes
 from cellseg_engine.pipeline.masks import (
     PlaneObjects,
     derive_iterations,
     describe_objects,
-    fields_to_labels,
 )
+from cellseg_engine.pipeline.plane_fields import PlaneFields
 from cellseg_engine.pipeline.prepare import (
     Preparation,
     PreparedPlane,
     predict_at_scale,
     prepare_stack,
-    resize_fields,
 )
 from cellseg_engine.pipeline.progress import ProgressCallback, Ticker
 from cellseg_engine.pipeline.result import Segmentation
@@ -53,16 +53,21 @@ class Segmenter:
     settings
         ``model``, ``device`` and ``precision`` say what is loaded; the others are defaults that
         `segment` may be given anew.
+    runtime
+        What executes the network: ``torch``, ``openvino`` or ``auto``; empty takes the environment
+        variable ``CELLSEG_NETWORK_RUNTIME``, or ``auto``.
 
     Raises
     ------
-    ModelNotFoundError, WeightsError, DeviceError
+    ModelNotFoundError, WeightsError, DeviceError, SettingsError, MissingDependencyError
         The model cannot be loaded.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, runtime: str = "") -> None:
         self.settings = settings
-        self.model: FlowUNet = load_model(settings.model, settings.device, settings.precision)
+        self.model: FlowUNet = load_model(
+            settings.model, settings.device, settings.precision, runtime
+        )
 
     def segment(
         self,
@@ -119,21 +124,28 @@ class Segmenter:
             ticker.start("network", index, stack.n_planes)
             with clock("network"):
                 scale = self.model.card.diam_mean_px / size.diameter_px
-                fields = predict_at_scale(self.model, plane.pixels, scale, settings, ticker)
-                fields = resize_fields(fields, (pixels.shape[1], pixels.shape[2]))
+                fields = PlaneFields(
+                    predict_at_scale(self.model, plane, scale, settings, ticker), plane.shape[1:]
+                )
             ticker.start("labels", index, stack.n_planes)
             with clock("labels"):
                 iterations = derive_iterations(
                     settings, size.diameter_px, self.model.card.diam_mean_px
                 )
-                objects = fields_to_labels(
-                    fields, settings, iterations, self.model.card.flow_variant
+                objects, notes = trace_plane(
+                    fields,
+                    settings,
+                    iterations=iterations,
+                    diameter_px=size.diameter_px,
+                    variant=self.model.card.flow_variant,
+                    on_block=ticker.tiles,
                 )
-            work.add(index, pixels, fields, objects, plane)
+                work.add(index, pixels, fields, objects, plane)
+            work.note(notes)
         with clock("labels"):
             work.link(settings.stitch_threshold)
         provenance = self._provenance(preparation, size, iterations, clock)
-        return work.finish(preparation, size, provenance)
+        return work.finish(preparation, size, provenance, self.model.warnings)
 
     def estimate(
         self,
@@ -165,10 +177,10 @@ class Segmenter:
         chosen = np.unique(np.linspace(0, n_planes - 1, MAX_ESTIMATE_PLANES + 2).astype(int)[1:-1])
         all_planes = list(stack.planes())
 
-        def prepared() -> Iterator[np.ndarray]:
+        def prepared() -> Iterator[PreparedPlane]:
             for index in chosen:
                 ticker.start("size", int(index), n_planes)
-                yield preparation.plane(all_planes[index]).pixels
+                yield preparation.plane(all_planes[index])
 
         return estimate_diameter(self.model, prepared(), settings, ticker)
 
@@ -192,6 +204,7 @@ class Segmenter:
             },
             "device": self.model.device,
             "precision": self.model.precision,
+            "runtime": self.model.runtime,
             "inverted": preparation.invert,
             "diameter_px": size.diameter_px,
             "diameter_source": size.source,
@@ -260,6 +273,7 @@ class _StackWork:
         self._tables: list[dict[str, np.ndarray]] = []
         self._blank: list[int] = []
         self._extreme: list[int] = []
+        self._notes: dict[str, None] = {}
         self._count = 0
         n_channels = stack.pixels.shape[2]
         names = tuple(channel_names) or tuple(("red", "green", "blue") if stack.is_rgb else ())
@@ -271,7 +285,7 @@ class _StackWork:
         self,
         index: int,
         pixels: np.ndarray,
-        fields: Fields,
+        fields: PlaneFields,
         plane: PlaneObjects,
         prepared: PreparedPlane,
     ) -> None:
@@ -283,19 +297,23 @@ class _StackWork:
             if letter.upper() in self._stack.axes:
                 table[letter] = np.full(n_objects, value)
         for name, channel in zip(self._names, pixels, strict=True):
-            table[f"intensity_mean_{name}"] = mean_inside(plane.labels, channel)[1:]
+            table[f"intensity_mean_{name}"] = mean_of_objects(plane.labels, channel.__getitem__)
         table["label"] = table["label"] + self._count
-        self._labels[t, z] = np.where(plane.labels > 0, plane.labels + self._count, 0)
+        is_object = plane.labels > 0
+        np.add(plane.labels, self._count, out=self._labels[t, z], where=is_object)
         self._count += n_objects
         self._tables.append(table)
         if self._keep_fields:
-            self._flows[:, t, z] = fields.flows
-            self._logits[t, z] = fields.logit
-        self._style = fields.style + (self._style if self._style.size else 0)
+            fields.write(self._flows[:, t, z], self._logits[t, z])
+        self._style = fields.fields.style + (self._style if self._style.size else 0)
         if not prepared.has_contrast:
             self._blank.append(index)
         if prepared.is_extreme:
             self._extreme.append(index)
+
+    def note(self, sentences: Sequence[str]) -> None:
+        """Keep sentences for the user, each once."""
+        self._notes.update(dict.fromkeys(sentences))
 
     def link(self, threshold: float) -> None:
         """Give overlapping objects of neighbouring planes one id and one row, if wanted."""
@@ -303,7 +321,11 @@ class _StackWork:
             self._tables = [link_planes(self._labels, _join(self._tables), threshold)]
 
     def finish(
-        self, preparation: Preparation, size: SizeEstimate, provenance: dict[str, Any]
+        self,
+        preparation: Preparation,
+        size: SizeEstimate,
+        provenance: dict[str, Any],
+        warnings: tuple[str, ...],
     ) -> Segmentation:
         """Give the result of all planes."""
         shape = self._stack.label_shape
@@ -318,12 +340,12 @@ class _StackWork:
             objects=_join(self._tables),
             settings=preparation.settings,
             provenance=provenance,
-            warnings=self._warnings(preparation, size),
+            warnings=(*warnings, *self._warnings(preparation, size)),
         )
 
     def _warnings(self, preparation: Preparation, size: SizeEstimate) -> tuple[str, ...]:
         settings = preparation.settings
-        warnings = list(size.warnings)
+        warnings = [*size.warnings, *self._notes]
         if preparation.invert and settings.invert == "auto":
             warnings.append(
                 "The background looks bright, so intensities were inverted; set invert to no if "

@@ -16,6 +16,7 @@ from cellseg_engine.core.labels import areas as count_areas
 from cellseg_engine.core.labels import fill_holes, keep_labels, median_diameter, touches_edge
 from cellseg_engine.core.quality import flow_errors
 from cellseg_engine.core.resize import resize_nearest
+from cellseg_engine.core.rows import Rows, as_rows
 from cellseg_engine.pipeline.masks import BASE_ITERATIONS, trace_objects
 from cellseg_engine.pipeline.prepare import predict_at_scale
 from cellseg_engine.pipeline.progress import Ticker
@@ -24,6 +25,8 @@ from cellseg_engine.settings import Settings
 MIN_AREA_PX = 15
 MAX_REFINED_PX = 1024
 """Side of the window that is segmented for the estimate, at the network's scale."""
+MAX_MASK_PX = 2048
+"""From twice this side on, the window is looked for in every n-th pixel of the first pass."""
 FLOW_THRESHOLD = 0.4
 
 
@@ -53,15 +56,15 @@ class SizeEstimate:
 
 
 def estimate_diameter(
-    model: FlowUNet, planes: Iterable[np.ndarray], settings: Settings, ticker: Ticker
+    model: FlowUNet, planes: Iterable[np.ndarray | Rows], settings: Settings, ticker: Ticker
 ) -> SizeEstimate:
     """Estimate the diameter of the objects of an image.
 
     Parameters
     ----------
     planes
-        float32 (C, Y, X) each, as the network sees them; the median over those that show
-        objects counts.
+        (C, Y, X) each, as the network sees them; the median over those that show objects
+        counts.
 
     Notes
     -----
@@ -102,20 +105,22 @@ def estimate_diameter(
 
 
 def _estimate_plane(
-    model: FlowUNet, plane: np.ndarray, settings: Settings, ticker: Ticker
+    model: FlowUNet, whole: np.ndarray | Rows, settings: Settings, ticker: Ticker
 ) -> tuple[float, float]:
     """Give the style's diameter and the refined one (0 if no objects) of one plane."""
     if model.size_model is None:
         raise AssertionError("checked by the caller")
     first_scale = model.card.diam_mean_px / model.card.diam_labels_px
-    first = predict_at_scale(model, plane, first_scale, settings, ticker)
+    rows = as_rows(whole)
+    shape = rows.shape[1:]
+    first = predict_at_scale(model, rows, first_scale, settings, ticker)
     style_diameter = model.size_model.predict(first.style)
     scale = model.size_model.diam_mean_px / style_diameter
-    window = densest_window(
-        first.logit > 0, (plane.shape[1], plane.shape[2]), round(MAX_REFINED_PX / scale)
-    )
-    is_part = plane[0][window].shape != plane[0].shape
-    plane = plane[:, *window]
+    step = max(1, max(first.logit.shape) // MAX_MASK_PX)
+    mask = first.logit[::step, ::step] > 0
+    window = densest_window(mask, shape, round(MAX_REFINED_PX / scale))
+    plane = rows.rows(window[0].start, window[0].stop)[:, :, window[1]]
+    is_part = plane.shape[1:] != shape
     fields = predict_at_scale(model, plane, scale, settings, ticker)
     labels = trace_objects(
         fields,

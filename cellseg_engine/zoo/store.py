@@ -169,7 +169,9 @@ def read_model(name: str) -> list[WeightsFile]:
     return weights
 
 
-def load_model(name: str, device: str = "auto", precision: str = "auto") -> FlowUNet:
+def load_model(
+    name: str, device: str = "auto", precision: str = "auto", runtime: str = ""
+) -> FlowUNet:
     """Load a model on a device.
 
     Parameters
@@ -178,14 +180,16 @@ def load_model(name: str, device: str = "auto", precision: str = "auto") -> Flow
         A name of `list_models`, or the path of a weights file.
     device, precision
         As in the settings.
+    runtime
+        What executes it, see `cellseg_engine.nets.choose_runtime.make_runtime`.
 
     Raises
     ------
-    ModelNotFoundError, WeightsError, DeviceError
+    ModelNotFoundError, WeightsError, DeviceError, SettingsError, MissingDependencyError
         One sentence says why.
     """
     from cellseg_engine.backends.flow_unet import FlowUNet
-    from cellseg_engine.nets.runtimes import TorchRuntime
+    from cellseg_engine.nets.choose_runtime import make_runtime
     from cellseg_engine.nets.weights import build_network
 
     files = read_model(name)
@@ -195,7 +199,16 @@ def load_model(name: str, device: str = "auto", precision: str = "auto") -> Flow
             f"The networks of the ensemble {name} differ in channels or diameter.",
             hint="Import only networks that were trained alike.",
         )
-    runtimes = [TorchRuntime(build_network(file), device, precision) for file in files]
+    runtimes = [
+        make_runtime(
+            build_network(file),
+            weights_sha256=file.sha256,
+            device=device,
+            precision=precision,
+            runtime=runtime,
+        )
+        for file in files
+    ]
     return FlowUNet(runtimes, cards[0], files[0].size_model, [file.sha256 for file in files])
 
 

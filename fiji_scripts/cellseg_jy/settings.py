@@ -5,7 +5,7 @@ from __future__ import unicode_literals
 from cellseg_jy.parameters import Parameter
 
 SETTINGS = (
-    Parameter("model", "text", "nuclei-provisional", ()),
+    Parameter("model", "text", "nuclei", ()),
     Parameter("channel", "text", "auto", ()),
     Parameter("nuclear_channel", "text", "none", ()),
     Parameter("diameter_px", "number", 0.0, ()),

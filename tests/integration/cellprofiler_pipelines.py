@@ -165,7 +165,7 @@ def pairs() -> Any:
     found: dict[str, Any] = {
         "wants_nuclei": "Yes, found here with a second model",
         "nuclei_image": "DNA",
-        "nuclei_model": "nuclei-provisional",
+        "nuclei_model": "nuclei",
     }
     given: dict[str, Any] = {
         "wants_nuclei": "Yes, objects of an earlier module",

@@ -103,7 +103,7 @@ def test_human_tables_keep_their_columns(humans: tuple[Outcome, Outcome]) -> Non
 
 def test_human_tables_name_what_ran(humans: tuple[Outcome, Outcome]) -> None:
     row = humans[1].table("Image")[0]
-    assert row["CellSeg_Model_Nuclei"] == "nuclei-provisional"
+    assert row["CellSeg_Model_Nuclei"] == "nuclei"
     assert len(row["CellSeg_WeightsSHA256_Nuclei"]) == 64
     assert float(row["CellSeg_DiameterUsed_Nuclei"]) == 20
     assert float(row["CellSeg_Seconds_Nuclei"]) > 0

@@ -38,7 +38,7 @@ IdentifyCells:[module_num:5|svn_version:'Unknown'|variable_revision_number:1|sho
     Keep the flow as a colour image?:No
     Name the flow image:CellFlow
     Use advanced settings?:Yes
-    Model:nuclei-provisional
+    Model:nuclei
     Diameter (px):24
     Invert:no
     Probability threshold:0.6
@@ -133,7 +133,7 @@ def values(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("no-model", "There is no model 'gone'; the models are nuclei-provisional."),
+        ("no-model", "There is no model 'gone'; the models are nuclei, "),
         ("no-model", "A weights file can be given by its path."),
         ("no-diameter", "Threshold_FinalThreshold_First gives nan as diameter"),
         ("two-channels", "120 x 140 and 128 x 140"),
@@ -191,11 +191,11 @@ def test_a_pipeline_of_revision_1_gives_what_revision_2_gives(
         "No",
         "Do not use",
         "None",
-        "nuclei-provisional",
+        "nuclei",
         "Nuclei",
         "No",
     ]
-    assert is_now[20:23] == ["nuclei-provisional", "24", "no"]
+    assert is_now[20:23] == ["nuclei", "24", "no"]
     assert is_now[-2:] == ["0.25", "Yes"]
 
 

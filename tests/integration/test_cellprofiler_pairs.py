@@ -106,6 +106,6 @@ def test_measurements_of_both_are_written(pairs: Outcome) -> None:
     (row,) = pairs.table("Image")
     for name in ("OfFound", "Found"):
         assert float(row[f"Count_{name}"]) == pairs.labels(name).max()
-        assert row[f"CellSeg_Model_{name}"] == "nuclei-provisional"
+        assert row[f"CellSeg_Model_{name}"] == "nuclei"
     assert "CellSeg_MeanProbability" in pairs.columns("Found")
     assert "CellSeg_NucleiCount" not in pairs.columns("Found")

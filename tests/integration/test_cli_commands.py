@@ -50,17 +50,17 @@ def test_unknown_commands_are_refused(cli: Cli) -> None:
 
 
 def test_models_are_listed_and_explained(cli: Cli, models: Path) -> None:
-    assert "nuclei-provisional  (shipped)" in cli("models", "list").out
+    assert "nuclei  (shipped)" in cli("models", "list").out
     entries = json.loads(cli("models", "list", "--json").out)
-    assert entries[0]["name"] == "nuclei-provisional"
-    info = json.loads(cli("models", "info", "nuclei-provisional", "--json").out)
+    assert entries[0]["name"] == "nuclei"
+    info = json.loads(cli("models", "info", "nuclei", "--json").out)
     assert info["licence"] == "CC0-1.0"
     assert info["size_model"] is True
     assert info["flow_variant"] == "v3"
     low, high = info["diameter_range_px"]
     assert low < 10
     assert high > 60
-    assert "licence: CC0-1.0" in cli("models", "info", "nuclei-provisional").out
+    assert "licence: CC0-1.0" in cli("models", "info", "nuclei").out
 
 
 def test_importing_using_exporting_removing(cli: Cli, models: Path, tmp_path: Path) -> None:
@@ -92,18 +92,18 @@ def test_importing_using_exporting_removing(cli: Cli, models: Path, tmp_path: Pa
     assert (again.code, "is there already" in again.err) == (2, True)
     assert cli("models", "remove", "mine").code == 0
     assert cli("models", "info", "mine").code == 2
-    assert "is shipped" in cli("models", "remove", "nuclei-provisional").err
+    assert "is shipped" in cli("models", "remove", "nuclei").err
 
 
 @pytest.mark.parametrize("target", ["", ".", "x.safetensors"])
 def test_export_targets_that_are_no_weights_file(cli: Cli, target: str) -> None:
-    outcome = cli("models", "export", "nuclei-provisional", target)
+    outcome = cli("models", "export", "nuclei", target)
     assert outcome.code == 2
     assert "Traceback" not in outcome.err
 
 
 def test_export_takes_names_without_suffix(cli: Cli, models: Path, tmp_path: Path) -> None:
-    assert cli("models", "export", "nuclei-provisional", tmp_path / "nuclei").code == 0
+    assert cli("models", "export", "nuclei", tmp_path / "nuclei").code == 0
     assert json.loads(cli("models", "info", tmp_path / "nuclei", "--json").out)["size_model"]
 
 
@@ -141,7 +141,7 @@ def test_a_failed_import_leaves_nothing(cli: Cli, models: Path, tmp_path: Path) 
         ((tmp_path / "bad.pth",), "damaged or not a weights file"),
         ((tmp_path / "nowhere.pth",), "There is no weights file"),
         ((official(tmp_path / "ok.pth"), "--name", "../evil"), "cannot name a model"),
-        ((official(tmp_path / "ok.pth"), "--name", "nuclei-provisional"), "is there already"),
+        ((official(tmp_path / "ok.pth"), "--name", "nuclei"), "is there already"),
     ):
         outcome = cli("models", "import", *arguments)
         assert outcome.code == 2
@@ -151,10 +151,10 @@ def test_a_failed_import_leaves_nothing(cli: Cli, models: Path, tmp_path: Path) 
 
 def test_a_misspelt_model_gets_a_guess(cli: Cli, tmp_path: Path) -> None:
     outcome = cli(
-        "segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "o", "--model", "nuclei-provisonal"
+        "segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "o", "--model", "nucelei"
     )
     assert outcome.code == 2
-    assert "Did you mean nuclei-provisional?" in outcome.err
+    assert "Did you mean nuclei?" in outcome.err
 
 
 def test_evaluate(cli: Cli, tmp_path: Path) -> None:
@@ -195,18 +195,19 @@ def test_doctor_names_a_damaged_model(
 ) -> None:
     from cellseg_engine.zoo import store
 
-    (tmp_path / "nuclei-provisional.safetensors").write_bytes(b"spoilt")
+    (tmp_path / "nuclei.safetensors").write_bytes(b"spoilt")
     monkeypatch.setattr(store, "SHIPPED_FOLDER", tmp_path)
     outcome = cli("doctor")
     assert outcome.code == 1
-    assert "PROBLEM  models: nuclei-provisional is missing or damaged" in outcome.out
+    assert "PROBLEM  models: nuclei" in outcome.out
+    assert "missing or damaged" in outcome.out
 
 
 def test_about_states_what_was_used(cli: Cli, tmp_path: Path) -> None:
     assert "Stringer C" in cli("about").out
     cli("segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "o", "--diameter-px", 24)
     text = cli("about", "--run", tmp_path / "o/a_run.json").out
-    assert "nuclei-provisional (version 1, weights SHA-256" in text
+    assert "nuclei (version 1, weights SHA-256" in text
     assert "the object diameter was set to 24.0 px" in text
     assert "a flow error above 0.4 were removed" in text
     (tmp_path / "part.json").write_text('{"settings": {}, "model": {"weights_sha256": ["x"]}}')

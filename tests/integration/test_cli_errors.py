@@ -61,7 +61,7 @@ def spoilt_pixels(value: float) -> Case:
 
 def damaged_weights(folder: Path) -> list[object]:
     path = folder / "damaged.safetensors"
-    shutil.copy(find_model("nuclei-provisional").files[0], path)
+    shutil.copy(find_model("nuclei").files[0], path)
     path.write_bytes(path.read_bytes()[:100_000])
     return [draw(folder / "a.tif"), "--model", path]
 

@@ -169,7 +169,7 @@ def test_dialog_recorder_and_manager(imagej: ImageJ, image: Path, tmp_path: Path
     wait_until(lambda: recorded_calls(imagej), "the recorder")
     (recorded,) = recorded_calls(imagej)
     imagej.python("from ij.plugin.frame import Recorder\nRecorder.getInstance().close()")
-    assert recorded.startswith('run("Segment Cells", "model=nuclei-provisional channel=auto')
+    assert recorded.startswith('run("Segment Cells", "model=nuclei channel=auto')
 
     first = state(imagej)
     count = first["rois"]
@@ -226,7 +226,7 @@ def test_escape_cancels(imagej: ImageJ, there: Place, image: Path, tmp_path: Pat
 
 
 def test_an_error_is_a_dialog_and_ends_the_macro(imagej: ImageJ) -> None:
-    ticket = imagej.start_macro('run("Segment Cells", "model=nuclei-provisional"); return "on";')
+    ticket = imagej.start_macro('run("Segment Cells", "model=nuclei"); return "on";')
     wait_for_window(imagej, "Macro Error")
     texts = window_texts(imagej, "Macro Error")
     click_button(imagej, "Macro Error", "OK")

@@ -83,7 +83,7 @@ def test_ten_images_in_shuffled_order_equal_cellseg_segment(fiji: ImageJ, tmp_pa
     saved.mkdir()
     lines = [
         f"""open("{path}"); title = getTitle();
-        run("Segment Cells", "model=nuclei-provisional {SETTINGS}");
+        run("Segment Cells", "model=nuclei {SETTINGS}");
         selectImage(title + "-labels"); saveAs("Tiff", "{saved / path.name}");"""
         for path in paths
     ]

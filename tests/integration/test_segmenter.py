@@ -218,7 +218,7 @@ def test_absurd_pixels_are_limited_and_it_is_said(segmenter: Segmenter, value: f
 def test_the_record_names_the_loaded_model(segmenter: Segmenter) -> None:
     other = make_settings(model="another", precision="bf16", diameter_px=24)
     result = segmenter.segment(disks(), settings=other)
-    assert (result.settings.model, result.settings.precision) == ("nuclei-provisional", "auto")
+    assert (result.settings.model, result.settings.precision) == ("nuclei", "auto")
 
 
 def test_settings_may_be_a_mapping_and_channels_numbers() -> None:

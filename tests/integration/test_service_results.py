@@ -178,15 +178,13 @@ def test_progress_and_the_models_and_the_schema(engine: Engine) -> None:
     engine.segment(disks(), "YX", {"diameter_px": 24}, progress=seen.append)
     assert seen[0].stage == "queued"
     assert {"network", "labels"} <= {news.stage for news in seen}
-    assert "nuclei-provisional" in [model["name"] for model in engine.models()]
+    assert "nuclei" in [model["name"] for model in engine.models()]
     assert "diameter_px" in engine.schema()["settings"]["properties"]
 
 
 def test_one_copy_of_the_model_serves_all(there: Place, engine: Engine) -> None:
     engine.segment(disks(), "YX", {"diameter_px": 24, "device": "cpu"})
-    engine.segment(
-        disks(), "YX", {"diameter_px": 24, "device": "auto", "model": "nuclei-provisional"}
-    )
+    engine.segment(disks(), "YX", {"diameter_px": 24, "device": "auto", "model": "nuclei"})
     assert engine.status()["counters"]["models_loaded"] == 1
     assert engine.status()["device"] == "cpu" or "cuda" in engine.status()["device"]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+from scipy import ndimage
 
 from cellseg_engine.core.flow_variants import VARIANTS
 
@@ -53,26 +56,32 @@ def flows(labels: np.ndarray, variant: str) -> np.ndarray:
     return field
 
 
-def follow(field: np.ndarray, mask: np.ndarray, iterations: int, bilinear: bool) -> np.ndarray:
-    """Euler steps of all points at once, without any early stop; float32."""
+def follow(field: np.ndarray, mask: np.ndarray, iterations: int, linear: bool) -> np.ndarray:
+    """Euler steps of all points at once, without any early stop; float32, of any dimensions."""
     field = np.where(mask, field, 0).astype(np.float32)
-    last = np.array(mask.shape, np.float32)[:, None] - 1
+    last = np.array(mask.shape)[:, None] - 1
     points = np.stack(np.nonzero(mask)).astype(np.float32)
     for _ in range(iterations):
-        y0, x0 = points.astype(int)
-        if bilinear:
-            y1, x1 = np.minimum(y0 + 1, mask.shape[0] - 1), np.minimum(x0 + 1, mask.shape[1] - 1)
-            fy, fx = points - np.floor(points)
-            step = (
-                field[:, y0, x0] * ((1 - fy) * (1 - fx))
-                + field[:, y0, x1] * ((1 - fy) * fx)
-                + field[:, y1, x0] * (fy * (1 - fx))
-                + field[:, y1, x1] * (fy * fx)
-            )
-        else:
-            step = field[:, y0, x0]
-        points = np.clip(points + step, 0, last).astype(np.float32)
+        points = np.clip(points + flow_at(field, points, linear), 0, last).astype(np.float32)
     return points
+
+
+def flow_at(field: np.ndarray, points: np.ndarray, linear: bool) -> np.ndarray:
+    """The flow at points: of the pixel that they are in, or the mean of those around."""
+    if not linear:
+        return field[:, *points.astype(int)]
+    last = np.array(field.shape[1:])[:, None] - 1
+    near = points.astype(int)
+    far = np.minimum(near + 1, last)
+    fraction = points - near.astype(np.float32)
+    flow = np.zeros_like(points)
+    for is_far in itertools.product((False, True), repeat=len(points)):
+        corner = [far[axis] if is_far[axis] else near[axis] for axis in range(len(points))]
+        weight = np.ones_like(points[0])
+        for axis in range(len(points)):
+            weight *= fraction[axis] if is_far[axis] else 1 - fraction[axis]
+        flow += field[:, *corner] * weight
+    return flow
 
 
 def cluster(
@@ -106,3 +115,11 @@ def cluster(
             labels[labels == label] = 0
     kept = np.unique(labels[labels > 0])
     return np.where(labels > 0, np.searchsorted(kept, labels) + 1, 0)
+
+
+def fill_holes(labels: np.ndarray) -> np.ndarray:
+    """Background that 4-connected paths cannot lead out of an object becomes the object's."""
+    filled = labels.copy()
+    for label in np.unique(labels[labels > 0]):
+        filled[ndimage.binary_fill_holes(labels == label) & (labels == 0)] = label
+    return filled

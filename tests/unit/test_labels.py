@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -16,6 +16,7 @@ label_images = arrays.arrays(
 )
 
 
+@settings(deadline=None)  # kernels may have to be compiled first
 @given(label_images)
 def test_boxes_areas_and_means_equal_the_definition(labels: np.ndarray) -> None:
     boxes, areas = tools.bounding_boxes(labels), tools.areas(labels)
@@ -36,6 +37,7 @@ def test_boxes_areas_and_means_equal_the_definition(labels: np.ndarray) -> None:
         assert edge[label] == (inner < mask.sum())
 
 
+@settings(deadline=None)  # kernels may have to be compiled first
 @given(label_images)
 def test_keeping_objects_numbers_them_in_order(labels: np.ndarray) -> None:
     found = tools.keep_labels(labels, tools.areas(labels) > 0)
@@ -45,6 +47,19 @@ def test_keeping_objects_numbers_them_in_order(labels: np.ndarray) -> None:
         np.testing.assert_array_equal(found == number, labels == label)
 
 
+@settings(deadline=None)  # kernels may have to be compiled first
+@given(label_images)
+def test_filling_holes_equals_the_definition(labels: np.ndarray) -> None:
+    np.testing.assert_array_equal(tools.fill_holes(labels), plain.fill_holes(labels))
+
+
+@settings(deadline=None)  # kernels may have to be compiled first
+@given(arrays.arrays(np.int32, (9, 9), elements=st.integers(0, 2)))
+def test_filling_holes_of_large_crowded_objects(labels: np.ndarray) -> None:
+    np.testing.assert_array_equal(tools.fill_holes(labels), plain.fill_holes(labels))
+
+
+@settings(deadline=None)  # kernels may have to be compiled first
 @given(label_images)
 def test_filling_holes_never_changes_an_object_pixel(labels: np.ndarray) -> None:
     filled = tools.fill_holes(labels)

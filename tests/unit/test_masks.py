@@ -101,3 +101,51 @@ def test_nothing_above_the_threshold_is_a_valid_answer() -> None:
 def test_iterations_follow_the_diameter() -> None:
     assert derive_iterations(make_settings(), 34, 17) == 400
     assert derive_iterations(make_settings(iterations=50), 34, 17) == 50
+
+
+def rods(width: int, side: int) -> np.ndarray:
+    """Four rods in different directions, ten times as long as wide; int32 (side, side)."""
+    length = 10 * width
+    near, far = 0.6 * length, side - 0.6 * length
+    y, x = np.mgrid[:side, :side]
+    labels = np.zeros((side, side), np.int32)
+    places = [(near, near, 0.2), (far, near, 1.2), (near, far, -0.8), (far, far, 1.57)]
+    for label, (centre_y, centre_x, angle) in enumerate(places, start=1):
+        along = (x - centre_x) * np.cos(angle) + (y - centre_y) * np.sin(angle)
+        across = (y - centre_y) * np.cos(angle) - (x - centre_x) * np.sin(angle)
+        beyond = np.maximum(np.abs(along) - (length - width) / 2, 0)
+        labels[(np.hypot(beyond, across) < width / 2) & (labels == 0)] = label
+    return labels
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("diameter_px", [6, 12, 40])
+def test_long_objects_stay_whole(diameter_px: float, noise: float) -> None:
+    """Rods of 10:1, also where the diameter is that of other, small objects of the image."""
+    labels = rods(12, 330)
+    fields = exact_fields(labels)
+    fields.flows[:] += np.random.default_rng(0).normal(0, noise, fields.flows.shape)
+    settings = make_settings()
+    iterations = derive_iterations(settings, diameter_px, 30)
+    found = fields_to_labels(fields, settings, iterations, "v3").labels
+    pairs = np.unique(np.stack([labels.ravel(), found.ravel()]), axis=1)
+    assert pairs.shape[1] == found.max() + 1 == 5
+    if diameter_px == 6:  # a number of steps that the user has set is kept to
+        fixed = make_settings(iterations=iterations)
+        found = fields_to_labels(fields, fixed, iterations, "v3").labels
+        assert np.count_nonzero(found) < 0.9 * np.count_nonzero(labels)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 0.6])
+def test_round_objects_are_those_of_a_fixed_number_of_steps(noise: float) -> None:
+    labels = plain.blobs(seed=4)
+    fields = exact_fields(labels)
+    fields.flows[:] += np.random.default_rng(0).normal(0, noise, fields.flows.shape)
+    derived = make_settings(flow_threshold=0)
+    fixed = make_settings(flow_threshold=0, iterations=160)
+    iterations = derive_iterations(derived, 24, 30)
+    assert iterations == 160
+    np.testing.assert_array_equal(
+        fields_to_labels(fields, derived, iterations, "v3").labels,
+        fields_to_labels(fields, fixed, 160, "v3").labels,
+    )

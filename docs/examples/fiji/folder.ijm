@@ -11,7 +11,7 @@ if (given.length == 2) {
 }
 
 run("Segment Folder", "input_folder=[" + input + "] output_folder=[" + output + "]"
-    + " model=nuclei-provisional diameter_px=30");
+    + " model=nuclei diameter_px=30");
 
 // summary.csv has a row per image: what failed says why.
 lines = split(File.openAsString(output + "/summary.csv"), "\n");

@@ -6,7 +6,7 @@ if (path == "") path = File.openDialog("Image with nuclei");
 open(path);
 title = getTitle();
 
-run("Segment Cells", "model=nuclei-provisional diameter_px=30 save_to=["
+run("Segment Cells", "model=nuclei diameter_px=30 save_to=["
     + File.getParent(path) + "/cellseg]");
 
 // The label image has a fixed name, so that a macro always finds it.

@@ -7,7 +7,7 @@ open(path);
 title = getTitle();
 interval = Stack.getFrameInterval();
 
-run("Segment Cells", "model=nuclei-provisional diameter_px=30");
+run("Segment Cells", "model=nuclei diameter_px=30");
 
 // The ROIs lie in the overlay, each at its frame, and are called LABEL-SLICE-FRAME.
 selectImage(title);

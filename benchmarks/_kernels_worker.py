@@ -1,0 +1,98 @@
+"""Seconds of the single steps of this engine, in a process of its own.
+
+``python _kernels_worker.py INPUT.npz``; JSON on standard output. `peer_kernels.py` does the same
+with the peer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+from cellseg_engine import make_settings
+from cellseg_engine.backends.flow_unet import Fields
+from cellseg_engine.core.clustering import cluster_points
+from cellseg_engine.core.dynamics import follow_flows
+from cellseg_engine.core.flows import labels_to_flows
+from cellseg_engine.core.labels import areas, fill_holes, keep_labels
+from cellseg_engine.core.metrics import score_image
+from cellseg_engine.core.outlines import trace_outlines
+from cellseg_engine.core.quality import flow_errors
+from cellseg_engine.pipeline.masks import fields_to_labels
+
+STEPS = 200
+Step = Callable[[], object]
+
+
+def plane_steps(labels: np.ndarray, flows: np.ndarray, shifted: np.ndarray) -> dict[str, Step]:
+    """Give each step of a plane as a function, in an order: some use what others found."""
+    mask = labels > 0
+    found: dict[str, np.ndarray] = {}
+
+    def bilinear() -> None:
+        found["starts"], found["ends"] = follow_flows(flows, mask, STEPS)
+
+    def cluster() -> None:
+        shape = (mask.shape[0], mask.shape[1])
+        found["labels"] = cluster_points(found["starts"], found["ends"], shape)
+
+    def check() -> np.ndarray:
+        return keep_labels(found["labels"], ~(flow_errors(found["labels"], flows) > 0.4))
+
+    def clean() -> np.ndarray:
+        filled = fill_holes(found["labels"])
+        return keep_labels(filled, areas(filled) >= 15)
+
+    logit = np.where(mask, 6.0, -6.0).astype(np.float32)
+    fields = Fields(flows, logit, np.zeros(256, np.float32))
+    return {
+        "flow targets": lambda: labels_to_flows(labels),
+        "dynamics, bilinear": bilinear,
+        "dynamics, nearest": lambda: follow_flows(flows, mask, STEPS, "nearest"),
+        "clustering": cluster,
+        "flow check": check,
+        "holes and small objects": clean,
+        "fields to labels": lambda: fields_to_labels(fields, make_settings(), STEPS, "v3"),
+        "outlines": lambda: trace_outlines(found["labels"]),
+        "scores": lambda: score_image(labels, shifted, (0.5, 0.75, 0.9)),
+    }
+
+
+def volume_steps(mask: np.ndarray, flows: np.ndarray) -> dict[str, Step]:
+    """Give the dynamics of a volume as functions."""
+    return {
+        "volume dynamics, trilinear": lambda: follow_flows(flows, mask, STEPS),
+        "volume dynamics, nearest": lambda: follow_flows(flows, mask, STEPS, "nearest"),
+    }
+
+
+def main() -> None:
+    with np.load(sys.argv[1]) as file:
+        arrays = {name: file[name] for name in file.files}
+    only = json.loads(str(arrays.pop("only")))
+    numba.set_num_threads(int(arrays.pop("threads")))
+    plane = plane_steps, [arrays["labels"], arrays["flows"], arrays["shifted"]]
+    cases: list[tuple[Callable[..., dict[str, Step]], list[np.ndarray]]] = [plane]
+    if "volume_mask" in arrays:
+        cases.append((volume_steps, [arrays["volume_mask"], arrays["volume_flows"]]))
+    seconds = {}
+    for make_steps, inputs in cases:
+        small = [np.ascontiguousarray(array[..., :100, :100]) for array in inputs]
+        for step in make_steps(*small).values():
+            step()
+        for name, step in make_steps(*inputs).items():
+            start = time.perf_counter()
+            # What others need is made whatever was chosen.
+            if not only or name in only or name in ("dynamics, bilinear", "clustering"):
+                step()
+                seconds[name] = time.perf_counter() - start
+    print(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Which runtime executes a network: as asked for, or the fastest that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from cellseg_engine.errors import CellSegError, DeviceError, SettingsError
+from cellseg_engine.nets.openvino_runtime import OpenVinoRuntime, can_bf16, import_openvino
+from cellseg_engine.nets.runtimes import Runtime, TorchRuntime, choose_device
+from cellseg_engine.nets.unet import ResidualUNet
+
+VARIABLE = "CELLSEG_NETWORK_RUNTIME"
+NAMES = ("auto", "torch", "openvino")
+
+
+def make_runtime(
+    net: ResidualUNet,
+    *,
+    weights_sha256: str = "",
+    device: str = "auto",
+    precision: str = "auto",
+    runtime: str = "",
+) -> Runtime:
+    """Give a network ready to run.
+
+    Parameters
+    ----------
+    net
+        In evaluation mode, on the CPU.
+    weights_sha256
+        Hash of the weights' file; a compiled model is kept on disk under it. Empty keeps none.
+    device, precision
+        As in the settings.
+    runtime
+        ``torch``, ``openvino`` (CPUs only), or ``auto``: OpenVINO on a CPU if it is installed and
+        the CPU can do the precision in it, else PyTorch. Empty takes the environment variable
+        ``CELLSEG_NETWORK_RUNTIME``, or ``auto``.
+
+    Raises
+    ------
+    SettingsError
+        There is no such runtime.
+    MissingDependencyError
+        It is not installed.
+    DeviceError
+        The device is not there, or the runtime cannot use it or the precision.
+    """
+    name = runtime_name(runtime)
+    if name == "torch":
+        return TorchRuntime(net, device, precision)
+
+    def openvino() -> Runtime:
+        arrays = {key: np.asarray(value) for key, value in net.state_dict().items()}
+        return OpenVinoRuntime(arrays, net.n_channels, weights_sha256, precision)
+
+    if name == "openvino":
+        if device not in ("auto", "cpu"):
+            raise DeviceError(
+                f"The runtime openvino calculates on the CPU, and the device {device} was asked "
+                "for.",
+                hint="Use --device cpu, or the runtime torch.",
+            )
+        return openvino()
+    if choose_device(device).type == "cpu" and precision != "fp16" and is_installed():
+        return _or_torch(openvino, lambda: TorchRuntime(net, device, precision), precision)
+    return TorchRuntime(net, device, precision)
+
+
+def runtime_name(given: str = "") -> str:
+    """Give the name of the runtime asked for: as given, of the environment, or ``auto``.
+
+    Raises
+    ------
+    SettingsError
+        There is no such runtime.
+    """
+    name = given or os.environ.get(VARIABLE, "") or "auto"
+    if name not in NAMES:
+        source = "runtime" if given else VARIABLE
+        raise SettingsError(
+            f"{source} = {name!r} is not allowed: the runtimes are {', '.join(NAMES)}."
+        )
+    return name
+
+
+def is_installed() -> bool:
+    """Say whether OpenVINO is installed; it is not loaded."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _or_torch(
+    make_fast: Callable[[], Runtime], make_torch: Callable[[], Runtime], precision: str
+) -> Runtime:
+    """Give the OpenVINO runtime; PyTorch's, with a warning, if OpenVINO does not work here."""
+    try:
+        if precision == "bf16" and not can_bf16(import_openvino().Core()):
+            return make_torch()
+        return make_fast()
+    except (CellSegError, RuntimeError) as error:
+        reason = error.message if isinstance(error, CellSegError) else str(error).splitlines()[0]
+        reason = reason.rstrip(". ")
+        slow = make_torch()
+        warning = (
+            f"OpenVINO could not be used, so PyTorch ran the network, which is slower: {reason}. "
+            f"Install it again, or set {VARIABLE} to torch."
+        )
+        slow.warnings = (warning,)
+        return slow
