@@ -78,7 +78,7 @@ class _Found:
     root: Path
 
 
-def make_plan(paths: Sequence[str], out: Path, pattern: str = "") -> Plan:
+def make_plan(paths: Sequence[str], out: Path | None = None, pattern: str = "") -> Plan:
     """Find the images and name their outputs.
 
     Parameters
@@ -87,7 +87,7 @@ def make_plan(paths: Sequence[str], out: Path, pattern: str = "") -> Plan:
         Files, folders (searched with their sub-folders) and globs of both. A link counts as
         the file that it is called, not as its target.
     out
-        Output folder; results inside it are never taken for inputs.
+        Output folder, if there is one; results inside it are never taken for inputs.
     pattern
         File-name pattern of a plate, for example ``"{well}_{site}_{channel}"``, or empty.
 
@@ -134,11 +134,11 @@ def _plan_plate(found: Sequence[_Found], pattern: str) -> Plan:
     return Plan(tuple(jobs), warnings)
 
 
-def _find(paths: Sequence[str], out: Path) -> tuple[list[_Found], list[str]]:
+def _find(paths: Sequence[str], out: Path | None) -> tuple[list[_Found], list[str]]:
     """Give the image files, each once, in the order of the arguments, and what is left out."""
     seen: dict[Path, _Found] = {}
     unusable: list[str] = []
-    out = out.resolve()
+    out = out.resolve() if out else None
     for given in paths:
         try:
             found = _find_one(given, out)
@@ -157,7 +157,7 @@ def _find(paths: Sequence[str], out: Path) -> tuple[list[_Found], list[str]]:
     return list(seen.values()), unusable
 
 
-def _find_one(given: str, out: Path) -> list[_Found]:
+def _find_one(given: str, out: Path | None) -> list[_Found]:
     if not given:
         raise ReadError("An empty PATH was given; a file, a folder or a pattern is allowed.")
     path = Path(given).expanduser()
@@ -172,9 +172,10 @@ def _find_one(given: str, out: Path) -> list[_Found]:
     if glob.has_magic(given):
         found = []
         start = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        is_inside = start.resolve().is_relative_to(out)
+        is_inside = out is not None and start.resolve().is_relative_to(out)
         for match in map(Path, sorted(glob.glob(str(path), recursive=True))):
-            if not is_inside and (match.resolve() == out or _place(match).is_relative_to(out)):
+            is_result = out and (match.resolve() == out or _place(match).is_relative_to(out))
+            if is_result and not is_inside:
                 continue
             if match.is_dir():
                 found += _search_folder(match, out)
@@ -195,7 +196,7 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _search_folder(folder: Path, out: Path) -> list[_Found]:
+def _search_folder(folder: Path, out: Path | None) -> list[_Found]:
     found = []
     for parent, children, files in os.walk(folder):
         children[:] = sorted(

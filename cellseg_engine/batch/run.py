@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cellseg_engine.batch.auto import ChosenModel, ModelChooser
 from cellseg_engine.batch.outputs import DEFAULT_OUTPUTS, output_path, write_outputs
 from cellseg_engine.batch.plan import Job
 from cellseg_engine.batch.record import (
@@ -115,7 +116,7 @@ class RunStoppedError(Exception):
 
 def run_jobs(
     jobs: Sequence[Job],
-    segmenter: Segmenter,
+    segmenter: Segmenter | ModelChooser,
     settings: Settings,
     options: RunOptions,
     progress: Callable[[Job], ProgressCallback] | None = None,
@@ -124,6 +125,8 @@ def run_jobs(
 
     Parameters
     ----------
+    segmenter
+        For all images, or what chooses one for each.
     settings
         With a diameter; see `folder_diameter` for one diameter per run.
     progress
@@ -258,13 +261,19 @@ def load_image(job: Job, options: RunOptions) -> ImageData:
 
 def _run_job(
     job: Job,
-    segmenter: Segmenter,
+    segmenter: Segmenter | ModelChooser,
     settings: Settings,
     options: RunOptions,
     progress: Callable[[Job], ProgressCallback] | None,
 ) -> JobResult:
     there = output_path(options.out, job, "run")
-    if there.exists() and options.existing != "overwrite":
+    keeps = there.exists() and options.existing != "overwrite"
+    if isinstance(segmenter, ModelChooser):
+        chosen = segmenter.choose(there if keeps else None, lambda: load_image(job, options))
+    else:
+        chosen = ChosenModel(segmenter, settings)
+    segmenter, settings = chosen.segmenter, chosen.settings
+    if keeps:
         existing = _existing_result(job, segmenter, settings, options)
         if existing is not None:
             return existing
@@ -280,6 +289,7 @@ def _run_job(
         progress=progress(job) if progress else None,
         diameter_source=_diameter_source(segmenter, settings),
     )
+    result = chosen.annotate(result)
     check_unchanged(sources, job.files)
     outputs = write_outputs(
         options.out,

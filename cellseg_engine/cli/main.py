@@ -19,7 +19,7 @@ COMMANDS = {
     "segment": "Find the cells or nuclei in images, folders or plates.",
     "train": "Train a model on your own annotated images.",
     "evaluate": "Score label images against the truth.",
-    "models": "List, explain, import and export models.",
+    "models": "List, explain, suggest, compare, import and export models.",
     "serve": "Run the engine as a service for Fiji, CellProfiler and other machines.",
     "install": "Put CellSeg into CellProfiler or Fiji, or update it there.",
     "uninstall": "Take CellSeg out of CellProfiler or Fiji again.",

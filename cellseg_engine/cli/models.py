@@ -10,14 +10,16 @@ from pathlib import Path
 
 import click
 
+from cellseg_engine.cli.models_choose import compare_command, suggest_command
+from cellseg_engine.cli.models_export import command as export_command
 from cellseg_engine.cli.options import GivenPath
-from cellseg_engine.errors import CellSegError, SettingsError
+from cellseg_engine.errors import CellSegError
 from cellseg_engine.zoo import store
 
 
 @click.group(name="models", context_settings={"max_content_width": 100})
 def command() -> None:
-    """List, explain, get, import and export models."""
+    """List, explain, suggest, compare, get, import and export models."""
 
 
 @command.command(name="list")
@@ -137,51 +139,14 @@ def import_command(
         click.echo("State its licence with --licence if results are to be published.", err=True)
 
 
-@command.command(name="export")
-@click.argument("model")
-@click.argument("target", type=GivenPath())
-@click.option("--force", is_flag=True, help="Replace existing files.")
-def export_command(model: str, target: Path, force: bool) -> None:
-    """Write a model in the official Cellpose layout, for cellpose 2 and 3.
-
-    TARGET is the weights file to write, for example my_nuclei.pth; the size model goes beside
-    it as TARGET_size.npy. An ensemble becomes TARGET_0, TARGET_1 ...
-    """
-    from cellseg_engine.io.staging import staged
-    from cellseg_engine.nets.size_model import write_official_size_model
-    from cellseg_engine.nets.weights import export_official
-
-    if not target.name or target.suffix == ".safetensors":
-        raise click.UsageError(
-            f"TARGET {str(target)!r} must be the name of a file in the official layout, for "
-            "example my_nuclei.pth."
-        )
-    files = store.read_model(model)
-    stem, ending = target.stem, target.suffix
-    names = (
-        [target.name]
-        if len(files) == 1
-        else [f"{stem}_{number}{ending}" for number in range(len(files))]
-    )
-    size_name = f"{target.name}_size.npy"
-    written = [*names, *([size_name] if files[0].size_model else [])]
-    there = [name for name in written if target.with_name(name).exists()]
-    if there and not force:
-        raise SettingsError(
-            f"{target.with_name(there[0])} is there already.", hint="Use --force to replace it."
-        )
-    with staged(target.parent) as stage:
-        for name, file in zip(names, files, strict=True):
-            export_official(stage.path(name), file)
-        if files[0].size_model:
-            write_official_size_model(stage.path(size_name), files[0].size_model)
-    for name in written:
-        click.echo(f"Wrote {target.with_name(name)}")
-
-
 @command.command(name="remove")
 @click.argument("model")
 def remove_command(model: str) -> None:
     """Delete an imported model."""
     store.remove_model(model)
     click.echo(f"Removed {model}.")
+
+
+command.add_command(export_command)
+command.add_command(suggest_command)
+command.add_command(compare_command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,12 +27,22 @@ class GivenPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-def setting_options(command: Command) -> Command:
+def all_setting_options(command: Command) -> Command:
     """Add one option per setting; only those given arrive in the command's arguments."""
-    properties = Settings.model_json_schema()["properties"]
-    for name, schema in reversed(properties.items()):
-        command = _option(name, schema)(command)
-    return command
+    return setting_options(tuple(Settings.model_fields))(command)
+
+
+def setting_options(names: Collection[str]) -> Callable[[Command], Command]:
+    """Add an option for each of these settings, in the order of the settings."""
+
+    def add(command: Command) -> Command:
+        properties = Settings.model_json_schema()["properties"]
+        for name, schema in reversed(properties.items()):
+            if name in names:
+                command = _option(name, schema)(command)
+        return command
+
+    return add
 
 
 def collect_settings(arguments: dict[str, Any]) -> Settings:
@@ -43,7 +53,7 @@ def collect_settings(arguments: dict[str, Any]) -> Settings:
     SettingsError
         A value is out of range.
     """
-    given = {name: arguments.pop(name) for name in Settings.model_fields}
+    given = {name: arguments.pop(name, None) for name in Settings.model_fields}
     return make_settings({name: value for name, value in given.items() if value is not None})
 
 

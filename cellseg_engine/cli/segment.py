@@ -11,13 +11,15 @@ import click
 
 from cellseg_engine.batch.outputs import DEFAULT_OUTPUTS, OPTIONAL_OUTPUTS
 from cellseg_engine.batch.plan import Plan, make_plan
-from cellseg_engine.cli.options import GivenPath, collect_settings, setting_options
+from cellseg_engine.cli.options import GivenPath, all_setting_options, collect_settings
 from cellseg_engine.cli.report import Reporter, make_reporter
 from cellseg_engine.core.axes import check_letters
 from cellseg_engine.errors import CellSegError
 from cellseg_engine.settings import Settings
+from cellseg_engine.zoo.store import AUTO
 
 if TYPE_CHECKING:
+    from cellseg_engine.batch.auto import ModelChooser
     from cellseg_engine.batch.run import JobResult, RunOptions
     from cellseg_engine.pipeline.segmenter import Segmenter
 
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @click.option("--verbose", is_flag=True, help="Details of internal errors.")
-@setting_options
+@all_setting_options
 def command(
     paths: Sequence[str],
     out: Path,
@@ -81,7 +83,7 @@ def command(
     PATH is an image, a folder (with its sub-folders) or a pattern such as 'plate/*.tif'. For
     each image the results are a label image, ImageJ ROIs, an overlay to look at, a table of
     objects and a run.json with everything needed to make them again; summary.csv lists all
-    images.
+    images. --model auto takes for each image the model that `cellseg models suggest` names.
 
     Exit code: 0 all done, 1 some images failed (they are named, the rest is done), 2 wrong use.
     """
@@ -129,8 +131,12 @@ def run(
     return 1 if any(result.status == "failed" for result in results) else 0
 
 
-def _load(settings: Settings, reporter: Reporter) -> Segmenter:
+def _load(settings: Settings, reporter: Reporter) -> Segmenter | ModelChooser:
     reporter.say("Loading the model")
+    if settings.model == AUTO:
+        from cellseg_engine.batch.auto import ModelChooser
+
+        return ModelChooser(settings)
     from cellseg_engine.pipeline.segmenter import Segmenter
 
     return Segmenter(settings)
@@ -138,16 +144,19 @@ def _load(settings: Settings, reporter: Reporter) -> Segmenter:
 
 def _common_diameter(
     plan: Plan,
-    segmenter: Segmenter,
+    segmenter: Segmenter | ModelChooser,
     settings: Settings,
     options: RunOptions,
     reporter: Reporter,
 ) -> Settings:
     """With ``diameter_scope: folder``, give settings with one diameter for all images."""
     from cellseg_engine.batch.run import folder_diameter
+    from cellseg_engine.pipeline.segmenter import Segmenter
 
     if settings.diameter_scope != "folder" or settings.diameter_px > 0:
         return settings
+    if not isinstance(segmenter, Segmenter):
+        raise AssertionError("a ModelChooser refuses such settings")
     reporter.say("Estimating one diameter for all images")
     diameter, n_images = folder_diameter(plan.jobs, segmenter, settings, options)
     reporter.say(f"Diameter for all images: {diameter:.1f} px (median of {n_images} images)")
@@ -156,7 +165,7 @@ def _common_diameter(
 
 def _segment_all(
     plan: Plan,
-    segmenter: Segmenter,
+    segmenter: Segmenter | ModelChooser,
     settings: Settings,
     options: RunOptions,
     reporter: Reporter,

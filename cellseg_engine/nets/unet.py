@@ -146,3 +146,29 @@ class ResidualUNet(nn.Module):
         style = maps[-1].mean(dim=(-2, -1))
         style = style / style.norm(dim=1, keepdim=True)
         return self.output(self.upsample(maps, style)), style
+
+
+class NetworkAverage(nn.Module):
+    """Networks of one ensemble: the mean of their fields, and the style of the first.
+
+    Parameters
+    ----------
+    n_networks
+        How many.
+    n_channels
+        Channels of the input, the same for all.
+
+    Notes
+    -----
+    Input and output as of `ResidualUNet`.
+    """
+
+    def __init__(self, n_networks: int, n_channels: int = 2) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(ResidualUNet(n_channels) for _ in range(n_networks))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        fields, style = self.networks[0](x)
+        for net in list(self.networks)[1:]:
+            fields = fields + net(x)[0]
+        return fields / len(self.networks), style

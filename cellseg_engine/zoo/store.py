@@ -27,6 +27,8 @@ CHECKOUT_FOLDER = Path(__file__).parents[2] / "models"
 """Separate models in a source tree; an installed package has no such folder."""
 CATALOGUE = Path(__file__).with_name("models.toml")
 MODELS_VARIABLE = "CELLSEG_MODELS"
+AUTO = "auto"
+"""Stands for the model that is suggested for each image; no model may be called so."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -127,6 +129,11 @@ def find_model(name: str) -> ModelEntry:
             "program.",
             hint=f"Get it once: cellseg models get {name} --from FILE-OR-ADDRESS",
         )
+    if name == AUTO:
+        raise ModelNotFoundError(
+            "The model auto is chosen by `cellseg segment` only.",
+            hint="`cellseg models suggest` says which model to try for an image.",
+        )
     if name not in entries:
         near = difflib.get_close_matches(name, entries, 1)
         guess = f"Did you mean {near[0]}? " if near else ""
@@ -149,7 +156,7 @@ def read_model(name: str) -> list[WeightsFile]:
     """
     from cellseg_engine.nets.weights import load_weights
 
-    if _looks_like_path(name):
+    if looks_like_path(name):
         return [load_weights(_expand(name))]
     entry = find_model(name)
     weights = [load_weights(path) for path in entry.files]
@@ -300,6 +307,11 @@ def _check_new_name(name: str) -> None:
             f"{name!r} cannot name a model: use up to 100 letters, digits, '.', '_' and '-'.",
             hint="Give another with --name.",
         )
+    if name == AUTO:
+        raise SettingsError(
+            f"No model may be called {AUTO}, which stands for the one that is suggested.",
+            hint="Give another name with --name.",
+        )
     if any(entry.name == name for entry in [*list_models(), *absent_models()]):
         raise SettingsError(
             f"A model named {name} is there already.",
@@ -307,8 +319,9 @@ def _check_new_name(name: str) -> None:
         )
 
 
-def _looks_like_path(name: str) -> bool:
-    if any(entry.name == name for entry in [*list_models(), *absent_models()]):
+def looks_like_path(name: str) -> bool:
+    """Say whether a model is given by the path of a weights file, and not by name."""
+    if name == AUTO or any(entry.name == name for entry in [*list_models(), *absent_models()]):
         return False
     return (
         "/" in name

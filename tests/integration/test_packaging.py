@@ -121,11 +121,13 @@ def test_metadata(wheel: Path) -> None:
         "cellsam",
         "dask",
         "dev",
+        "export",
         "imagej",
         "napari",
         "omezarr",
         "openvino",
         "service",
+        "train",
     }
 
 
