@@ -71,8 +71,9 @@ class Found:
 
     def ap(self, threshold: float, how: str) -> float:
         """Give an average precision; ``how`` is pooled or mean_per_image."""
-        score = getattr(self.evaluation.total, how)
-        return float(score.average_precision[score.thresholds.index(threshold)])
+        total = self.evaluation.total
+        at = total.pooled.thresholds.index(threshold)
+        return float(getattr(total, how).average_precision[at])
 
     def cells(self) -> Iterator[str]:
         """Give the cells of `COLUMNS`."""

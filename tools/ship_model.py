@@ -38,6 +38,7 @@ def main() -> int:
     weights = read_weights(given.training / record["model"])
     target = folder / f"{name}.safetensors"
     write_weights(target, weights.card, weights.arrays, weights.size_model, half=True)
+    target.chmod(0o644)
     entry = {
         "source": "separate" if given.separate else "shipped",
         "files": [target.name],
