@@ -106,7 +106,7 @@ def test_weights_of_folders_in_their_order(cli: Cli, tmp_path: Path) -> None:
         (("--optimizer", "adamw"), "is for sgd, not for adamw. Give --learning-rate as well"),
         (("--epochs", 0), "With 0 epochs nothing is trained"),
         (("--name", "a/b"), "'a/b' cannot name a model"),
-        (("--start-from", "nuclei"), "There is no model 'nuclei'"),
+        (("--start-from", "phantom"), "There is no model 'phantom'"),
         (("--min-objects", 500), "No image is left to train on"),
         (("--precision", "fp16", "--device", "cpu"), "Training in fp16 needs an NVIDIA GPU"),
         (("--axes", "CYX"), "The axes CYX name 3 dimensions but the image in "),
