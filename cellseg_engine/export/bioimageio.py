@@ -9,6 +9,7 @@ import contextlib
 import re
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -256,7 +257,8 @@ def _known_licence(licence: str) -> str | None:
 
 def _check(spec: Any, path: Path) -> None:
     """Read a package as its users will, and refuse one that does not keep to the format."""
-    found = spec.load_description(path, perform_io_checks=True)
+    with zipfile.ZipFile(path) as archive:  # given a path, it would leave the file open
+        found = spec.load_description(archive, perform_io_checks=True)
     if isinstance(found, spec.InvalidDescr):
         problem = found.validation_summary.errors[0]
         where = ".".join(map(str, problem.loc))

@@ -24,6 +24,7 @@ TOP_LEVEL = {
     "cellseg_engine",
     "docs",
     "fiji_scripts",
+    "models",
     "pyproject.toml",
     "tests",
     "tools",
