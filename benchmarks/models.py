@@ -29,7 +29,7 @@ from cellseg_engine.batch.pairing import Pair, Pairing
 from cellseg_engine.core.metrics import pool_scores, score_image
 from cellseg_engine.io.images import read_image, read_labels
 from cellseg_engine.nets.card import ModelCard
-from cellseg_engine.zoo.store import CHECKOUT_FOLDER, find_model
+from cellseg_engine.zoo.store import CHECKOUT_FOLDER, find_model, list_models
 
 THRESHOLDS = (0.5, 0.75, 0.9)
 KINDS = {"phase contrast, whole cells (T98G)": "phase"}
@@ -223,7 +223,9 @@ def bounds(found: dict[str, dict[Check, Found]]) -> Iterator[Bound]:
 def main() -> int:
     """Score, print, and write the page where asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=list(CHECKS))
+    parser.add_argument(
+        "models", nargs="*", default=[one.name for one in list_models() if one.name in CHECKS]
+    )
     parser.add_argument("--data", type=Path, default=DATA, help="Folder with manifest.csv.")
     parser.add_argument("--json", type=Path, help="Write all scores to this file.")
     parser.add_argument("--write-docs", action="store_true", help="Write docs/models.md.")

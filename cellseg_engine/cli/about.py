@@ -20,7 +20,7 @@ CITATIONS = (
     (
         "Caicedo JC et al. (2019) Nucleus segmentation across imaging experiments: the 2018 Data "
         "Science Bowl. Nature Methods 16:1247-1253. doi:10.1038/s41592-019-0612-7 (training data "
-        "of nuclei and generalist)"
+        "of nuclei)"
     ),
 )
 
