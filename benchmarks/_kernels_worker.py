@@ -18,11 +18,10 @@ from cellseg_engine import make_settings
 from cellseg_engine.backends.flow_unet import Fields
 from cellseg_engine.core.clustering import cluster_points
 from cellseg_engine.core.dynamics import follow_flows
-from cellseg_engine.core.flows import labels_to_flows
+from cellseg_engine.core.flows import flow_errors, labels_to_flows
 from cellseg_engine.core.labels import areas, fill_holes, keep_labels
 from cellseg_engine.core.metrics import score_image
 from cellseg_engine.core.outlines import trace_outlines
-from cellseg_engine.core.quality import flow_errors
 from cellseg_engine.pipeline.masks import fields_to_labels
 
 STEPS = 200

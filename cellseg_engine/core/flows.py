@@ -46,7 +46,7 @@ def labels_to_flows(labels: np.ndarray, variant: FlowVariant = "v3") -> np.ndarr
     return flows
 
 
-def compare_flows(labels: np.ndarray, flows: np.ndarray, variant: FlowVariant = "v3") -> np.ndarray:
+def flow_errors(labels: np.ndarray, flows: np.ndarray, variant: FlowVariant = "v3") -> np.ndarray:
     """Give for every object the mean squared difference between its own and the given flows.
 
     The same as from `labels_to_flows`, without a flow field of the image in between.
@@ -58,7 +58,7 @@ def compare_flows(labels: np.ndarray, flows: np.ndarray, variant: FlowVariant = 
     flows
         float32 of shape (2, Y, X), unit length by convention.
     variant
-        As for `labels_to_flows`.
+        The flow targets the network was trained on.
 
     Returns
     -------
@@ -68,6 +68,10 @@ def compare_flows(labels: np.ndarray, flows: np.ndarray, variant: FlowVariant = 
     ------
     ImageError
         The shapes do not fit.
+
+    Notes
+    -----
+    Stringer et al. 2021, "Mask quality threshold": objects above 0.4 are discarded.
     """
     if flows.shape != (2, *labels.shape):
         raise ImageError(

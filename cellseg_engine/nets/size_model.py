@@ -7,15 +7,14 @@ with an unpickler that admits NumPy arrays and plain containers only.
 
 from __future__ import annotations
 
-import io
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from cellseg_engine.errors import WeightsError
+from cellseg_engine.io.plain_pickle import RefusedError, load_plain_npy
 
 STYLE_LENGTH = 256
 MIN_DIAMETER_PX = 5.0
@@ -121,20 +120,13 @@ def read_official_size_model(path: Path) -> SizeModel:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
     try:
-        stream = io.BytesIO(data)
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, _, dtype = read_header(stream)
-        if shape != () or not dtype.hasobject:
-            raise ValueError("not a pickled dictionary")
-        content = _PlainUnpickler(stream).load()
-        values = content.item() if isinstance(content, np.ndarray) else content
+        values = load_plain_npy(data)
         arrays = {ours: values[theirs] for ours, theirs in _OFFICIAL_NAMES.items()}
-    except WeightsError as error:
-        raise WeightsError(f"{path} is refused: {error.message}", hint=error.hint) from None
+    except RefusedError as error:
+        raise WeightsError(
+            f"{path} is refused: It asks for {error}, which a size model does not need.",
+            hint="Do not use this file: loading it could run a program hidden in it.",
+        ) from None
     except Exception as error:  # unpickling damaged bytes can raise nearly anything
         raise WeightsError(
             f"{path} is not an official size model (a .npy file with A, smean, diam_mean, ymean)."
@@ -150,42 +142,3 @@ def write_official_size_model(path: Path, model: SizeModel) -> None:
     values["ymean"] = model.log_offset
     with path.open("wb") as file:
         np.save(file, np.array(values, dtype=object), allow_pickle=True)
-
-
-def _empty_array(kind: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Stand in for NumPy's ``_reconstruct``: an empty array that the pickle then fills."""
-    if kind is not np.ndarray or shape != (0,):
-        raise WeightsError("It builds something else than a NumPy array.")
-    return np.ndarray(shape, dtype)
-
-
-def _number(dtype: np.dtype, data: bytes) -> Any:
-    """Stand in for NumPy's ``scalar``."""
-    if dtype.kind not in "biuf":
-        raise WeightsError(f"It holds a scalar of dtype {dtype}.")
-    return np.frombuffer(data, dtype)[0]
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Admits NumPy arrays, numbers and plain containers; everything else is refused by name."""
-
-    _ADMITTED: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("numpy.core.multiarray", "_reconstruct"): _empty_array,
-        ("numpy._core.multiarray", "_reconstruct"): _empty_array,
-        ("numpy.core.multiarray", "scalar"): _number,
-        ("numpy._core.multiarray", "scalar"): _number,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self._ADMITTED[module, name]
-        except KeyError:
-            raise WeightsError(
-                f"It asks for {module}.{name}, which a size model does not need.",
-                hint="Do not use this file: loading it could run a program hidden in it.",
-            ) from None
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise WeightsError("It refers to objects outside the file.")

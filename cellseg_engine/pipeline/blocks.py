@@ -18,8 +18,8 @@ import numpy as np
 
 from cellseg_engine.backends.flow_unet import Fields
 from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.core.flows import flow_errors
 from cellseg_engine.core.labels import areas, bounding_boxes, centroids, keep_labels
-from cellseg_engine.core.quality import flow_errors
 from cellseg_engine.pipeline.masks import (
     PlaneObjects,
     clean_objects,

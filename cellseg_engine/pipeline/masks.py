@@ -12,6 +12,7 @@ from cellseg_engine.backends.flow_unet import Fields
 from cellseg_engine.core.clustering import cluster_points
 from cellseg_engine.core.dynamics import follow_flows
 from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.core.flows import flow_errors
 from cellseg_engine.core.labels import (
     areas,
     centroids,
@@ -19,7 +20,6 @@ from cellseg_engine.core.labels import (
     keep_labels,
     touches_edge,
 )
-from cellseg_engine.core.quality import flow_errors
 from cellseg_engine.core.sums import mean_of_objects
 from cellseg_engine.pipeline.plane_fields import PlaneFields
 from cellseg_engine.settings import Settings

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellseg_engine.backends.flow_unet import FlowUNet
+from cellseg_engine.core.flows import flow_errors
 from cellseg_engine.core.labels import areas as count_areas
 from cellseg_engine.core.labels import fill_holes, keep_labels, median_diameter, touches_edge
-from cellseg_engine.core.quality import flow_errors
 from cellseg_engine.core.resize import resize_nearest
 from cellseg_engine.core.rows import Rows, as_rows
 from cellseg_engine.pipeline.masks import BASE_ITERATIONS, trace_objects

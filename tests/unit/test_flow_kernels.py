@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from cellseg_engine.core.clustering import cluster_points
 from cellseg_engine.core.dynamics import follow_flows
 from cellseg_engine.core.flow_variants import FlowVariant
-from cellseg_engine.core.flows import labels_to_flows
-from cellseg_engine.core.quality import flow_errors
+from cellseg_engine.core.flows import flow_errors, labels_to_flows
 from cellseg_engine.errors import ImageError
 from tests.unit import plain
 
