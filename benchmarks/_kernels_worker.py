@@ -6,13 +6,11 @@ with the peer.
 
 from __future__ import annotations
 
-import json
-import sys
-import time
 from collections.abc import Callable
 
 import numba
 import numpy as np
+from _step_times import run_steps
 
 from cellseg_engine import make_settings
 from cellseg_engine.backends.flow_unet import Fields
@@ -70,28 +68,5 @@ def volume_steps(mask: np.ndarray, flows: np.ndarray) -> dict[str, Step]:
     }
 
 
-def main() -> None:
-    with np.load(sys.argv[1]) as file:
-        arrays = {name: file[name] for name in file.files}
-    only = json.loads(str(arrays.pop("only")))
-    numba.set_num_threads(int(arrays.pop("threads")))
-    plane = plane_steps, [arrays["labels"], arrays["flows"], arrays["shifted"]]
-    cases: list[tuple[Callable[..., dict[str, Step]], list[np.ndarray]]] = [plane]
-    if "volume_mask" in arrays:
-        cases.append((volume_steps, [arrays["volume_mask"], arrays["volume_flows"]]))
-    seconds = {}
-    for make_steps, inputs in cases:
-        small = [np.ascontiguousarray(array[..., :100, :100]) for array in inputs]
-        for step in make_steps(*small).values():
-            step()
-        for name, step in make_steps(*inputs).items():
-            start = time.perf_counter()
-            # What others need is made whatever was chosen.
-            if not only or name in only or name in ("dynamics, bilinear", "clustering"):
-                step()
-                seconds[name] = time.perf_counter() - start
-    print(json.dumps(seconds))
-
-
 if __name__ == "__main__":
-    main()
+    run_steps(plane_steps, volume_steps, numba.set_num_threads)

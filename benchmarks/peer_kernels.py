@@ -4,12 +4,9 @@
 `_kernels_worker.py`, which does the same with this engine.
 """
 
-import json
-import sys
-import time
-
 import numpy as np
 import torch
+from _step_times import run_steps
 from cellpose import dynamics, metrics, utils
 
 CPU = torch.device("cpu")
@@ -76,27 +73,5 @@ def volume_steps(mask, flows):
     }
 
 
-def main():
-    with np.load(sys.argv[1]) as file:
-        arrays = {name: file[name] for name in file.files}
-    only = json.loads(str(arrays.pop("only")))
-    torch.set_num_threads(int(arrays.pop("threads")))
-    cases = [(plane_steps, [arrays["labels"], arrays["flows"], arrays["shifted"]])]
-    if "volume_mask" in arrays:
-        cases.append((volume_steps, [arrays["volume_mask"], arrays["volume_flows"]]))
-    seconds = {}
-    for make_steps, inputs in cases:
-        small = [np.ascontiguousarray(array[..., :100, :100]) for array in inputs]
-        for step in make_steps(*small).values():
-            step()
-        for name, step in make_steps(*inputs).items():
-            start = time.perf_counter()
-            # What others need is made whatever was chosen.
-            if not only or name in only or name in ("dynamics, bilinear", "clustering"):
-                step()
-                seconds[name] = time.perf_counter() - start
-    print(json.dumps(seconds))
-
-
 if __name__ == "__main__":
-    main()
+    run_steps(plane_steps, volume_steps, torch.set_num_threads)

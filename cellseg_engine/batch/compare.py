@@ -15,7 +15,8 @@ import numpy as np
 from cellseg_engine.batch.outputs import middle_plane
 from cellseg_engine.core.labels import median_diameter
 from cellseg_engine.core.metrics import score_image
-from cellseg_engine.errors import MissingDependencyError, SettingsError
+from cellseg_engine.errors import SettingsError
+from cellseg_engine.io.figures import figure_class
 from cellseg_engine.io.images import ImageData, image_stem
 from cellseg_engine.io.overlays import render_overlay, thumbnail
 from cellseg_engine.io.staging import staged
@@ -218,14 +219,9 @@ def _panel(pixels: np.ndarray, labels: np.ndarray, lines: Sequence[str]) -> np.n
 
 def _caption(lines: Sequence[str], width: int) -> np.ndarray:
     """Give lines of white text on black, uint8 of shape (y, width, 3); long ones are cut."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Captions are written by matplotlib, which is not installed.",
-            hint='pip install "cellseg-engine[train]"',
-        ) from error
-    figure = Figure(figsize=(width / _DPI, _CAPTION_PX / _DPI), dpi=_DPI, facecolor="black")
+    figure = figure_class("Captions are written")(
+        figsize=(width / _DPI, _CAPTION_PX / _DPI), dpi=_DPI, facecolor="black"
+    )
     most = width // 7
     for number, line in enumerate(lines):
         text = line if len(line) <= most else f"{line[: most - 1]}…"

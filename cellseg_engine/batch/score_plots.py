@@ -12,7 +12,8 @@ from cellseg_engine.batch.intervals import Intervals
 from cellseg_engine.core.axes import to_planes
 from cellseg_engine.core.matching import match_objects
 from cellseg_engine.core.outlines import outline_mask
-from cellseg_engine.errors import CellSegError, MissingDependencyError
+from cellseg_engine.errors import CellSegError
+from cellseg_engine.io.figures import figure_class
 from cellseg_engine.io.images import IMAGE_SUFFIXES, image_stem, read_image
 from cellseg_engine.io.overlays import render_overlay
 from cellseg_engine.io.staging import staged
@@ -138,15 +139,9 @@ def _read_picture(path: Path) -> np.ndarray | None:
 
 
 def _draw_curve(path: Path, evaluation: Evaluation, intervals: Intervals | None) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Curves are drawn by matplotlib, which is not installed.",
-            hint='pip install "cellseg-engine[train]"',
-        ) from error
+    figure_type = figure_class()
     thresholds = evaluation.total.pooled.thresholds
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    figure = figure_type(figsize=(6, 4.5), layout="constrained")
     axes = figure.subplots()
     for what, colour, score, ends in (
         ("pooled", "tab:blue", evaluation.total.pooled, intervals and intervals.pooled),

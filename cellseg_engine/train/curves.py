@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cellseg_engine.errors import MissingDependencyError
+from cellseg_engine.io.figures import figure_class
 from cellseg_engine.io.staging import staged
 from cellseg_engine.io.tables import write_table
 
@@ -44,23 +44,6 @@ def write_curves(folder: Path, rows: Rows) -> None:
         write_table(stage.path(TABLE), COLUMNS, rows)
 
 
-def check_can_draw() -> None:
-    """Say how to get what draws the curves, if it is missing.
-
-    Raises
-    ------
-    MissingDependencyError
-        matplotlib is not installed.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Curves are drawn by matplotlib, which is not installed.",
-            hint='pip install "cellseg-engine[train]"',
-        ) from error
-
-
 def draw_curves(folder: Path, rows: Rows, chosen_epoch: int) -> None:
     """Draw losses and scores by epoch into a PNG file.
 
@@ -76,10 +59,7 @@ def draw_curves(folder: Path, rows: Rows, chosen_epoch: int) -> None:
     MissingDependencyError
         matplotlib is not installed.
     """
-    check_can_draw()
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = figure_class()(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for column, what, colour in _LOSSES:
         left.plot(*_series(rows, column), color=colour, label=f"{what}, training")

@@ -14,11 +14,12 @@ import torch
 from cellseg_engine._version import __version__
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.errors import MissingDependencyError, SettingsError
+from cellseg_engine.io.figures import figure_class
 from cellseg_engine.nets.card import ModelCard, WeightsFile
 from cellseg_engine.nets.unet import ResidualUNet
 from cellseg_engine.nets.weights import CELLS_DIAM_MEAN_PX, build_network
 from cellseg_engine.train.checkpoint import CheckpointFolder
-from cellseg_engine.train.curves import check_can_draw, write_curves
+from cellseg_engine.train.curves import write_curves
 from cellseg_engine.train.dataset import DataOptions, TrainingData, load_images
 from cellseg_engine.train.flow_cache import FlowCache
 from cellseg_engine.train.loop import Trainer
@@ -265,7 +266,7 @@ def _warnings(data: TrainingData) -> list[str]:
             "not, and there are no scores."
         )
     try:
-        check_can_draw()
+        figure_class()
     except MissingDependencyError as error:
         warnings.append(f"There will be no curves.png, only curves.csv. {error}")
     return warnings

@@ -289,6 +289,11 @@ def remove_model(name: str) -> None:
         shutil.rmtree(entry.files[0].parent)
 
 
+def _is_known(name: str) -> bool:
+    """Say whether a model has this name, on this computer or not."""
+    return any(entry.name == name for entry in [*_catalogue(), *_imported()])
+
+
 def _imported() -> list[ModelEntry]:
     folder = models_folder()
     if not folder.is_dir():
@@ -312,7 +317,7 @@ def _check_new_name(name: str) -> None:
             f"No model may be called {AUTO}, which stands for the one that is suggested.",
             hint="Give another name with --name.",
         )
-    if any(entry.name == name for entry in [*list_models(), *absent_models()]):
+    if _is_known(name):
         raise SettingsError(
             f"A model named {name} is there already.",
             hint=f"Give another with --name, or `cellseg models remove {name}` first.",
@@ -321,7 +326,7 @@ def _check_new_name(name: str) -> None:
 
 def looks_like_path(name: str) -> bool:
     """Say whether a model is given by the path of a weights file, and not by name."""
-    if name == AUTO or any(entry.name == name for entry in [*list_models(), *absent_models()]):
+    if name == AUTO or _is_known(name):
         return False
     return (
         "/" in name
