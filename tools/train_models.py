@@ -22,6 +22,8 @@ import tifffile
 ROOT = Path(__file__).resolve().parents[1]
 LARGE_CROPS = 2
 """From this many crops on an image counts as large: it is drawn more often, it has more to see."""
+SMALL_PX = 13
+"""Below this diameter objects count as small: they are the hardest, and are drawn more often."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,13 @@ class Plan:
     options: tuple[str, ...] = ()
 
 
-NUCLEI_WEIGHTS = {"fluo": 28, "fluo-large": 44, "histology": 20, "brightfield": 8}
+NUCLEI_WEIGHTS = {
+    "fluo": 24,
+    "fluo-large": 26,
+    "fluo-small": 26,
+    "histology": 18,
+    "brightfield": 6,
+}
 PLANS = {
     "nuclei": Plan(
         "nuclei-provisional",
@@ -56,21 +64,22 @@ PLANS = {
     "generalist": Plan(
         "nuclei",
         {
-            "fluo": 18,
-            "fluo-large": 28,
-            "histology": 12,
+            "fluo": 16,
+            "fluo-large": 16,
+            "fluo-small": 16,
+            "histology": 14,
             "brightfield": 4,
             "phase": 30,
             "bacteria": 8,
         },
         "Nuclei, whole cells in phase contrast, and bacteria.",
-        ("--epochs", "4"),
+        ("--epochs", "5"),
     ),
     "phase": Plan(
         "nuclei",
         {"phase": 100},
         "Whole cells in phase contrast.",
-        ("--epochs", "4"),
+        ("--epochs", "7"),
     ),
 }
 KINDS = {"phase contrast, whole cells (T98G)": "phase", "E. coli, DAPI": "bacteria"}
@@ -114,9 +123,10 @@ def training_rows(data: Path, plan: Plan, diam_mean_px: float) -> Iterator[dict[
             image = data / f"{row['path']}_img.tif"
             with tifffile.TiffFile(image) as tiff:
                 height, width = tiff.pages[0].shape[:2]
-            side = (
-                math.sqrt(height * width) * diam_mean_px / max(5, float(row["median_diameter_px"]))
-            )
+            diameter = max(5, float(row["median_diameter_px"]))
+            side = math.sqrt(height * width) * diam_mean_px / diameter
+            if kind == "fluo" and diameter < SMALL_PX:
+                kind = "fluo-small"
             if kind == "fluo" and side**2 >= LARGE_CROPS * 224**2:
                 kind = "fluo-large"
             if kind not in plan.weights:

@@ -54,7 +54,7 @@ def make_runtime(
         return TorchRuntime(net, device, precision)
 
     def openvino() -> Runtime:
-        arrays = {key: np.asarray(value) for key, value in net.state_dict().items()}
+        arrays = {key: np.ascontiguousarray(value) for key, value in net.state_dict().items()}
         return OpenVinoRuntime(arrays, net.n_channels, weights_sha256, precision)
 
     if name == "openvino":

@@ -1,14 +1,17 @@
 """Random changes of brightness, so that a network knows more than the stains of its images.
 
 The papers change the geometry of their training images only (Stringer et al. 2021). These
-changes are ours: dim objects beside bright ones, uneven illumination, blur and noise are what a
-network meets on other people's microscopes.
+changes are ours: dim objects beside bright ones, uneven illumination, few pixels for an object,
+blur and noise are what a network meets on other people's microscopes. Images with next to no
+objects are a case of their own: percentiles that fall into the background make its noise as
+large as 1 and the objects many times as bright.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from skimage.transform import resize
 
 GAMMA_RANGE = (0.5, 2.0)
 GAIN_RANGE = (0.7, 1.3)
@@ -17,8 +20,15 @@ OBJECT_GAIN_RANGE = (0.25, 1.0)
 SLOPE_RANGE = (0.0, 0.5)
 BLUR_RANGE_PX = (0.4, 1.5)
 NOISE_RANGE = (0.0, 0.1)
+COARSENESS_RANGE = (1.3, 3.5)
+"""Pixels of a view for one of a coarser image."""
+SPARSE_GAIN_RANGE = (1.0, 15.0)
+SPARSE_OFFSET_RANGE = (0.0, 0.5)
+SPARSE_NOISE_RANGE = (0.03, 0.25)
 CHANCE = 0.35
 """Of each change to happen to a view."""
+RARE_CHANCE = 0.15
+"""Of a view to look like one of a sparse image, and to be coarse."""
 
 
 def vary_intensity(rng: np.random.Generator, pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -38,7 +48,7 @@ def vary_intensity(rng: np.random.Generator, pixels: np.ndarray, labels: np.ndar
     -------
     float32 of shape (C, Y, X).
     """
-    happens = rng.random(6) < CHANCE
+    happens = rng.random(8) < np.array([CHANCE] * 6 + [RARE_CHANCE] * 2)
     changed = pixels
     if happens[0]:
         gains = rng.uniform(*OBJECT_GAIN_RANGE, int(labels.max()) + 1).astype(np.float32)
@@ -57,6 +67,13 @@ def vary_intensity(rng: np.random.Generator, pixels: np.ndarray, labels: np.ndar
     if happens[5]:
         noise = rng.standard_normal(labels.shape, np.float32)
         changed = changed + np.float32(rng.uniform(*NOISE_RANGE)) * noise
+    if happens[6]:
+        gain = np.exp(rng.uniform(*np.log(SPARSE_GAIN_RANGE)))
+        noise = rng.standard_normal(labels.shape, np.float32)
+        changed = np.float32(gain) * changed + np.float32(rng.uniform(*SPARSE_OFFSET_RANGE))
+        changed = changed + np.float32(rng.uniform(*SPARSE_NOISE_RANGE)) * noise
+    if happens[7]:
+        changed = _coarsen(changed, rng.uniform(*COARSENESS_RANGE))
     used = pixels.any(axis=(1, 2), keepdims=True)
     return np.where(used, changed, np.float32(0)).astype(np.float32, copy=False)
 
@@ -67,3 +84,11 @@ def _slope(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in shape)
     place = np.float32(np.sin(angle)) * y[:, np.newaxis] + np.float32(np.cos(angle)) * x
     return 1 - np.float32(depth) * (0.5 + 0.5 * place / np.float32(np.sqrt(2)))
+
+
+def _coarsen(pixels: np.ndarray, factor: float) -> np.ndarray:
+    """Give what is left when an image has fewer pixels and is enlarged again."""
+    channels, height, width = pixels.shape
+    few = (channels, max(1, round(height / factor)), max(1, round(width / factor)))
+    coarse = resize(pixels, few, order=1, anti_aliasing=True)
+    return np.asarray(resize(coarse, pixels.shape, order=1, anti_aliasing=False))

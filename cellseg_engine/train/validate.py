@@ -11,7 +11,7 @@ import torch
 from cellseg_engine.backends.flow_unet import FlowUNet
 from cellseg_engine.core.metrics import PooledScore, pool_scores, score_image
 from cellseg_engine.nets.card import ModelCard
-from cellseg_engine.nets.runtimes import TorchRuntime
+from cellseg_engine.nets.choose_runtime import make_runtime
 from cellseg_engine.nets.unet import FLOW_SCALE, ResidualUNet
 from cellseg_engine.pipeline.masks import derive_iterations, fields_to_labels
 from cellseg_engine.pipeline.prepare import predict_at_scale, resize_fields
@@ -66,8 +66,8 @@ def full_channels(image: TrainingImage, n_channels: int) -> np.ndarray:
 
 
 def make_model(net: ResidualUNet, card: ModelCard, device: str, precision: str) -> FlowUNet:
-    """Give a network that is being trained as the pipeline uses models; it stays the same one."""
-    return FlowUNet([TorchRuntime(net, device, precision)], card, None, [])
+    """Give a network in evaluation mode as the pipeline uses models, with its present weights."""
+    return FlowUNet([make_runtime(net, device=device, precision=precision)], card, None, [])
 
 
 def validate(

@@ -36,6 +36,7 @@ def test_the_same_view_looks_the_same_and_others_differ() -> None:
 
 def test_without_chance_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intensity, "CHANCE", 0.0)
+    monkeypatch.setattr(intensity, "RARE_CHANCE", 0.0)
     assert all(np.array_equal(view, PIXELS) for view in views(5))
 
 
@@ -55,6 +56,19 @@ def test_objects_are_dimmed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(means) < 0.96
     assert min(means) < 0.5
     assert np.ptp(means) > 0.3
+
+
+def test_some_views_are_those_of_a_sparse_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intensity, "CHANCE", 0.0)
+    assert max(view[0].max() for view in views(60)) > 5
+    background = [view[0][LABELS == 0].std() for view in views(60)]
+    assert max(background) > 0.1
+
+
+def test_some_views_are_coarse() -> None:
+    edges = np.abs(np.diff(intensity._coarsen(PIXELS, 3.0)[0])).max()
+    assert edges < 0.7 * np.abs(np.diff(PIXELS[0])).max()
+    assert np.allclose(intensity._coarsen(PIXELS, 3.0).mean(), PIXELS.mean(), rtol=0.05)
 
 
 def test_only_our_own_recipe_changes_brightness() -> None:
