@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cellseg_engine.batch.auto import ChosenModel, ModelChooser
-from cellseg_engine.batch.outputs import DEFAULT_OUTPUTS, output_path, write_outputs
+from cellseg_engine.batch.lookahead import Gate, in_order
+from cellseg_engine.batch.outputs import output_path, write_outputs
 from cellseg_engine.batch.plan import Job
 from cellseg_engine.batch.record import (
-    check_same_run,
     check_unchanged,
     describe_sources,
     is_complete,
     read_record,
     settings_agree,
 )
+from cellseg_engine.batch.results import JobResult, RunOptions, check_targets, existing_result
 from cellseg_engine.errors import CellSegError, ReadError, WriteError
 from cellseg_engine.io.images import ImageData, read_image
 from cellseg_engine.io.plates import read_plate_image
@@ -36,74 +38,12 @@ FOLDER_ESTIMATE = "folder estimate"
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator")
 SCOPE_SAMPLE = 10
 """Images looked at when the diameter is estimated once for a whole run."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a run treats files.
-
-    Attributes
-    ----------
-    out
-        Output folder.
-    existing
-        What to do where results are there already: ``skip`` them if this run would make the
-        same (else the image fails and nothing is touched), ``overwrite`` them, or ``error``.
-    outputs
-        Kinds of files, see `cellseg_engine.batch.outputs.write_outputs`.
-    axes
-        Instead of what the files say, or None.
-    """
-
-    out: Path
-    existing: str = "skip"
-    outputs: Sequence[str] = DEFAULT_OUTPUTS
-    axes: str | None = None
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """What became of one image.
-
-    Attributes
-    ----------
-    job
-        The image.
-    status
-        ``ok``, ``skipped`` (results were there) or ``failed``.
-    n_objects, diameter_px, seconds
-        Of the image; seconds of this run.
-    outputs
-        Path of each file.
-    warnings
-        Sentences for the user.
-    error
-        One sentence, with what to do; empty unless failed.
-    """
-
-    job: Job
-    status: str
-    n_objects: int = 0
-    diameter_px: float = 0.0
-    seconds: float = 0.0
-    outputs: dict[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    error: str = ""
-
-    def as_row(self) -> dict[str, object]:
-        """Give it as a row of the summary table."""
-        failed = self.status == "failed"
-        return {
-            **self.job.fields,
-            "image": self.job.title,
-            "status": self.status,
-            "objects": "" if failed else self.n_objects,
-            "diameter_px": "" if failed else round(self.diameter_px, 3),
-            "seconds": round(self.seconds, 3),
-            "labels": self.outputs.get("labels", ""),
-            "warnings": " ".join(self.warnings),
-            "error": self.error,
-        }
+IMAGES_AT_ONCE = 2
+"""While the network works on one, another is read, made labels of, or written."""
+GPU_IMAGES_AT_ONCE = 6
+"""There small images share a batch too."""
+ALONE_FROM_PIXELS = 4_000_000
+"""Images with more values than that are segmented one at a time, to spare memory."""
 
 
 class RunStoppedError(Exception):
@@ -121,7 +61,11 @@ def run_jobs(
     options: RunOptions,
     progress: Callable[[Job], ProgressCallback] | None = None,
 ) -> Iterator[JobResult]:
-    """Segment the images, yielding what became of each.
+    """Segment the images, yielding what became of each, in order.
+
+    While the network works on an image, the next one is read and prepared and the labels of the
+    one before are made and written. Ending the iteration early stops the work on images that
+    were not given yet; nothing of them is left half written.
 
     Parameters
     ----------
@@ -130,7 +74,7 @@ def run_jobs(
     settings
         With a diameter; see `folder_diameter` for one diameter per run.
     progress
-        Gives the progress callback of an image.
+        Gives the progress callback of an image; it is called in threads.
 
     Raises
     ------
@@ -139,10 +83,39 @@ def run_jobs(
     """
     for folder in {output_path(options.out, job, "run").parent for job in jobs}:
         remove_stale(folder)
-    for job in jobs:
+    run = _Run(segmenter, settings, options, progress)
+    yield from in_order(run.result, jobs, run.images_at_once, run.cancelled)
+
+
+class _Run:
+    """What the images of a run share."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter | ModelChooser,
+        settings: Settings,
+        options: RunOptions,
+        progress: Callable[[Job], ProgressCallback] | None,
+    ) -> None:
+        self._segmenter, self._settings, self._options = segmenter, settings, options
+        self._progress = progress
+        self._gate = Gate()
+        self._choosing = threading.Lock()
+        self.cancelled = threading.Event()
+        on_gpu = isinstance(segmenter, Segmenter) and segmenter.model.device != "cpu"
+        self.images_at_once = GPU_IMAGES_AT_ONCE if on_gpu else IMAGES_AT_ONCE
+
+    def result(self, job: Job) -> JobResult:
+        """Segment an image; give what became of it.
+
+        Raises
+        ------
+        RunStoppedError
+            Results can no longer be written.
+        """
         start = time.perf_counter()
         try:
-            result = _run_job(job, segmenter, settings, options, progress)
+            result = self._segment(job)
         except WriteError as error:
             result = JobResult(job, "failed", error=str(error))
             if _is_hopeless(error):
@@ -151,24 +124,76 @@ def run_jobs(
             result = JobResult(job, "failed", error=str(error))
         except Exception as error:
             if _is_out_of_memory(error):
-                yield JobResult(
-                    job, "failed", seconds=time.perf_counter() - start, error=str(_too_large(job))
-                )
-                continue
-            log.debug("internal error on %s", job.title, exc_info=True)
-            result = JobResult(
-                job,
-                "failed",
-                error=f"Internal error on {job.title}: {type(error).__name__}: {error}. Please "
-                "report it with the output of the same command and --verbose.",
+                result = JobResult(job, "failed", error=str(_too_large(job)))
+            else:
+                log.debug("internal error on %s", job.title, exc_info=True)
+                result = JobResult(job, "failed", error=_internal_error(job, error))
+        return replace(result, seconds=time.perf_counter() - start)
+
+    def _segment(self, job: Job) -> JobResult:
+        options = self._options
+        there = output_path(options.out, job, "run")
+        keeps = there.exists() and options.existing != "overwrite"
+        chosen = self._choose(job, there if keeps else None)
+        segmenter, settings = chosen.segmenter, chosen.settings
+        if keeps:
+            existing = existing_result(job, segmenter, settings, options)
+            if existing is not None:
+                return existing
+        earlier = check_targets(job, options)
+        sources = describe_sources(job.files)
+        image = load_image(job, options)
+        with self._gate.enter(alone=image.pixels.size > ALONE_FROM_PIXELS):
+            result = segmenter.segment(
+                image.pixels,
+                image.axes,
+                settings=settings,
+                channel_names=image.channel_names,
+                keep_fields=False,
+                progress=self._progress(job) if self._progress else None,
+                is_cancelled=self.cancelled.is_set,
+                diameter_source=_diameter_source(segmenter, settings),
             )
-        yield replace(result, seconds=time.perf_counter() - start)
+            result = chosen.annotate(result)
+            check_unchanged(sources, job.files)
+            outputs = write_outputs(
+                options.out,
+                job,
+                image,
+                result,
+                options.outputs,
+                sources=sources,
+                axes=options.axes,
+                earlier=earlier,
+            )
+        return JobResult(
+            job,
+            "ok",
+            result.n_objects,
+            result.diameter_px,
+            outputs=outputs,
+            warnings=(*image.warnings, *result.warnings),
+        )
+
+    def _choose(self, job: Job, run_file: Path | None) -> ChosenModel:
+        """Give the model for an image."""
+        if not isinstance(self._segmenter, ModelChooser):
+            return ChosenModel(self._segmenter, self._settings)
+        with self._choosing:
+            return self._segmenter.choose(run_file, lambda: load_image(job, self._options))
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Say whether memory ran out; PyTorch tells it by a RuntimeError."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    )
+
+
+def _internal_error(job: Job, error: Exception) -> str:
+    return (
+        f"Internal error on {job.title}: {type(error).__name__}: {error}. Please report it with "
+        "the output of the same command and --verbose."
     )
 
 
@@ -259,125 +284,10 @@ def load_image(job: Job, options: RunOptions) -> ImageData:
     return read_image(job.files[0], axes=options.axes)
 
 
-def _run_job(
-    job: Job,
-    segmenter: Segmenter | ModelChooser,
-    settings: Settings,
-    options: RunOptions,
-    progress: Callable[[Job], ProgressCallback] | None,
-) -> JobResult:
-    there = output_path(options.out, job, "run")
-    keeps = there.exists() and options.existing != "overwrite"
-    if isinstance(segmenter, ModelChooser):
-        chosen = segmenter.choose(there if keeps else None, lambda: load_image(job, options))
-    else:
-        chosen = ChosenModel(segmenter, settings)
-    segmenter, settings = chosen.segmenter, chosen.settings
-    if keeps:
-        existing = _existing_result(job, segmenter, settings, options)
-        if existing is not None:
-            return existing
-    earlier = _check_targets(job, options)
-    sources = describe_sources(job.files)
-    image = load_image(job, options)
-    result = segmenter.segment(
-        image.pixels,
-        image.axes,
-        settings=settings,
-        channel_names=image.channel_names,
-        keep_fields=False,
-        progress=progress(job) if progress else None,
-        diameter_source=_diameter_source(segmenter, settings),
-    )
-    result = chosen.annotate(result)
-    check_unchanged(sources, job.files)
-    outputs = write_outputs(
-        options.out,
-        job,
-        image,
-        result,
-        options.outputs,
-        sources=sources,
-        axes=options.axes,
-        earlier=earlier,
-    )
-    return JobResult(
-        job,
-        "ok",
-        result.n_objects,
-        result.diameter_px,
-        outputs=outputs,
-        warnings=(*image.warnings, *result.warnings),
-    )
-
-
 def _diameter_source(segmenter: Segmenter, settings: Settings) -> str:
     """Say where a diameter comes from: the user asked for one per run but gave none."""
     estimated = settings.diameter_scope == "folder" and segmenter.settings.diameter_px == 0
     return FOLDER_ESTIMATE if estimated else "given"
-
-
-def _check_targets(job: Job, options: RunOptions) -> set[str]:
-    """Give the names of the files of an earlier run, which are the only ones to be replaced."""
-    run = output_path(options.out, job, "run")
-    ours: set[str] = set()
-    if run.exists():
-        try:
-            ours = {run.name, *read_record(run)["outputs"].values()}
-        except ReadError:
-            ours = {output_path(options.out, job, kind).name for kind in options.outputs}
-    for kind in options.outputs:
-        path = output_path(options.out, job, kind)
-        if path.exists() and path.name not in ours:
-            raise WriteError(
-                f"{path} is there already and was not written by cellseg (no run.json names it).",
-                hint="Use another --out, or move the file away.",
-            )
-    return ours
-
-
-def _existing_result(
-    job: Job, segmenter: Segmenter, settings: Settings, options: RunOptions
-) -> JobResult | None:
-    """Give the results that are there, or say why they are not those of this run.
-
-    None where a process was killed while it put them there.
-    """
-    path = output_path(options.out, job, "run")
-    record = read_record(path)
-    if not is_complete(record):
-        check_same_run(record, path, job.files, settings, ())
-        return None
-    if options.existing == "error":
-        raise WriteError(
-            f"There are results of {job.title} already: {path}.",
-            hint="Use --existing skip or overwrite, or another --out.",
-        )
-    check_same_run(
-        record,
-        path,
-        job.files,
-        settings,
-        segmenter.model.weights_sha256,
-        axes=options.axes,
-        fields=job.fields,
-    )
-    outputs = {kind: path.with_name(name) for kind, name in record["outputs"].items()}
-    missing = [output.name for output in outputs.values() if not output.exists()]
-    missing += [kind for kind in options.outputs if kind not in outputs]
-    if missing:
-        raise WriteError(
-            f"The results of {job.title} are incomplete: {', '.join(missing)} is missing.",
-            hint="Use --existing overwrite to make them again.",
-        )
-    return JobResult(
-        job,
-        "skipped",
-        record["objects"],
-        record["diameter_px"],
-        outputs={kind: str(output) for kind, output in outputs.items()},
-        warnings=tuple(record["warnings"]),
-    )
 
 
 def _is_hopeless(error: WriteError) -> bool:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from cellseg_engine.batch.run import JobResult
+from cellseg_engine.batch.results import JobResult
 from cellseg_engine.errors import WriteError
 from cellseg_engine.io.staging import staged
 from cellseg_engine.io.tables import SUMMARY_COLUMNS, write_table

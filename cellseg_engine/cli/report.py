@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
     from cellseg_engine.batch.plan import Job
-    from cellseg_engine.batch.run import JobResult
+    from cellseg_engine.batch.results import JobResult
     from cellseg_engine.pipeline.progress import Progress
 
 
@@ -106,6 +106,7 @@ class TerminalReporter(Reporter):
     def __init__(self, n_images: int) -> None:
         self._n_images = n_images
         self._done = 0
+        self._shares: dict[str, float] = {}
         self._bar: RichProgress | None = None
 
     def __enter__(self) -> TerminalReporter:
@@ -165,16 +166,18 @@ class TerminalReporter(Reporter):
                 share = {"size": 0.5 * plane, "network": plane, "labels": 1.0}[progress.stage]
                 plural = f" plane {progress.plane + 1}/{progress.n_planes}"
                 what = plural if progress.n_planes > 1 else ""
+                self._shares[job.title] = min(share, 0.99)
                 self._bar.update(
                     self._task,
                     description=f"{name}{what}: {progress.stage}",
-                    completed=self._done + min(share, 0.99),
+                    completed=self._done + sum(tuple(self._shares.values())),
                 )
 
         return show
 
     def image(self, result: JobResult) -> None:
         self._done += 1
+        self._shares.pop(result.job.title, None)
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done)
         if result.status == "failed":

@@ -20,7 +20,7 @@ from cellseg_engine.zoo.store import AUTO
 
 if TYPE_CHECKING:
     from cellseg_engine.batch.auto import ModelChooser
-    from cellseg_engine.batch.run import JobResult, RunOptions
+    from cellseg_engine.batch.results import JobResult, RunOptions
     from cellseg_engine.pipeline.segmenter import Segmenter
 
 
@@ -107,7 +107,7 @@ def run(
     as_json: bool,
 ) -> int:
     """Run a plan with progress on the terminal; give the exit code."""
-    from cellseg_engine.batch.run import RunOptions
+    from cellseg_engine.batch.results import RunOptions
 
     options = RunOptions(out, existing, outputs, axes)
     with make_reporter(as_json, len(plan.jobs)) as reporter:

@@ -55,7 +55,7 @@ def cluster_points(
     return labels
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _count_ends(ends, histogram):  # type: ignore[no-untyped-def]
     """Fill the histogram; give each path's bin, and the bins that more than 10 paths reach."""
     width = histogram.shape[1]
@@ -73,7 +73,7 @@ def _count_ends(ends, histogram):  # type: ignore[no-untyped-def]
     return bins, candidates[:n]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _find_peaks(histogram, candidates):  # type: ignore[no-untyped-def]
     """Give the candidates that no bin of the 5 x 5 around exceeds, in their order."""
     peaks = np.empty_like(candidates)
@@ -89,7 +89,7 @@ def _find_peaks(histogram, candidates):  # type: ignore[no-untyped-def]
     return peaks[:n]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _grow_seeds(histogram, seeds):  # type: ignore[no-untyped-def]
     """Give for each bin the number (from 1) of the last seed that grew over it, 0 for none."""
     owners = np.zeros(histogram.shape, np.int32)
@@ -116,7 +116,7 @@ def _grow_seeds(histogram, seeds):  # type: ignore[no-untyped-def]
     return owners
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _write_labels(starts, bins, owners, n_seeds, max_size, labels):  # type: ignore[no-untyped-def]
     """Give the pixels of each seed an id, without gaps; seeds without or with too many get 0."""
     sizes = np.zeros(n_seeds + 1, np.int64)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from cellseg_engine.core.kernels import parallel_kernel
 from cellseg_engine.core.paths import follow_all
 from cellseg_engine.core.sharing import deal_out
 from cellseg_engine.errors import ImageError
@@ -104,7 +105,7 @@ def follow_flows(
     return starts, ends
 
 
-@njit(parallel=True, cache=True)
+@parallel_kernel
 def _pack(flows, mask, pairs, depths, tile_width, counts):  # type: ignore[no-untyped-def]
     """Write the field with one more voxel at the end of each axis, and count the mask's.
 

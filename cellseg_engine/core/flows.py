@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit, prange
 
 from cellseg_engine.core.flow_variants import VARIANTS, FlowVariant
+from cellseg_engine.core.kernels import parallel_kernel
 from cellseg_engine.core.labels import bounding_boxes
 from cellseg_engine.core.sharing import deal_out
 from cellseg_engine.errors import ImageError
@@ -108,7 +109,7 @@ def _work_on_objects(
     return errors
 
 
-@njit(parallel=True, cache=True)
+@parallel_kernel
 def _all_objects(  # type: ignore[no-untyped-def]
     labels, boxes, order, median, logarithm, extent_extra, epsilon, flows, errors, compare
 ):
@@ -122,7 +123,7 @@ def _all_objects(  # type: ignore[no-untyped-def]
             _place(labels, label, box, own, flows)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _object_flows(labels, label, box, median, logarithm, extent_extra, epsilon):  # type: ignore[no-untyped-def]
     """Give the flows of one object in its box; float32 (2, height * (width + 2))."""
     y0, y1, x0, x1 = box
@@ -149,7 +150,7 @@ def _object_flows(labels, label, box, median, logarithm, extent_extra, epsilon):
     return _unit_gradient(heat, stride, epsilon)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _nearest_to_middle(ys, xs, median):  # type: ignore[no-untyped-def]
     """Give which pixel is nearest to the mean or median of all; the first of equals."""
     if median:
@@ -166,7 +167,7 @@ def _nearest_to_middle(ys, xs, median):  # type: ignore[no-untyped-def]
     return nearest
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _diffuse(weight, centre, steps, stride):  # type: ignore[no-untyped-def]
     """Spread the heat; 3 x 3 means as a row sum followed by a column sum."""
     size = _U(weight.size)
@@ -182,7 +183,7 @@ def _diffuse(weight, centre, steps, stride):  # type: ignore[no-untyped-def]
     return heat
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _unit_gradient(heat, stride, epsilon):  # type: ignore[no-untyped-def]
     """Give the gradient of all but the first and last row, divided by its length."""
     one, line, twice = _U(1), _U(stride), _U(2 * stride)
@@ -196,7 +197,7 @@ def _unit_gradient(heat, stride, epsilon):  # type: ignore[no-untyped-def]
     return own
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _place(labels, label, box, own, flows):  # type: ignore[no-untyped-def]
     """Write the flows of an object where it lies."""
     y0, y1, x0, x1 = box
@@ -210,7 +211,7 @@ def _place(labels, label, box, own, flows):  # type: ignore[no-untyped-def]
         k += 2
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mean_squared(labels, label, box, own, flows):  # type: ignore[no-untyped-def]
     """Give the mean squared difference between an object's flows and the given ones."""
     y0, y1, x0, x1 = box

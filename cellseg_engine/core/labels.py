@@ -25,7 +25,7 @@ def bounding_boxes(labels: np.ndarray) -> np.ndarray:
     return np.asarray(_boxes(labels, int(labels.max(initial=0))))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _boxes(labels, largest):  # type: ignore[no-untyped-def]
     boxes = np.zeros((largest + 1, 4), np.int64)
     for y in range(labels.shape[0]):
@@ -70,7 +70,7 @@ def areas(labels: np.ndarray) -> np.ndarray:
     return np.asarray(_count(flat, int(labels.max(initial=0))))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _count(flat, largest):  # type: ignore[no-untyped-def]
     """Count ids, run by run."""
     counts = np.zeros(largest + 1, np.int64)
@@ -108,7 +108,7 @@ def fill_holes(labels: np.ndarray) -> np.ndarray:
     return filled
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _find_gaps(labels, largest):  # type: ignore[no-untyped-def]
     """Say for every id whether some row has it more than once: others have no holes."""
     has_gap = np.zeros(largest + 1, np.bool_)
@@ -126,7 +126,7 @@ def _find_gaps(labels, largest):  # type: ignore[no-untyped-def]
     return has_gap
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _fill_objects(labels, ids, boxes, filled):  # type: ignore[no-untyped-def]
     """Fill the holes of some objects: what cannot be reached from around their box."""
     for label in ids:
@@ -189,7 +189,7 @@ def centroids(labels: np.ndarray) -> np.ndarray:
     return means
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sum_positions(labels, largest):  # type: ignore[no-untyped-def]
     """Give the count and the summed (y, x) of every id, as float64."""
     counts = np.zeros(largest + 1)

@@ -112,7 +112,7 @@ def _as_int32(labels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(labels, np.int32)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _trace(labels, join):  # type: ignore[no-untyped-def]
     """Give corners (n, 2), the end of each loop among them, and each loop's label.
 
@@ -143,7 +143,7 @@ def _trace(labels, join):  # type: ignore[no-untyped-def]
     return corners[:count].copy(), ends_array, owners_array
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _find_tops(labels, y, tops):  # type: ignore[no-untyped-def]
     """Write where pixels of a row have their object's edge above, and give how many there are.
 
@@ -162,7 +162,7 @@ def _find_tops(labels, y, tops):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _walk(labels, join, seen, first_y, first_x, corners, count):  # type: ignore[no-untyped-def]
     """Follow one loop from the top edge of a pixel and append the corners where it turns.
 
@@ -191,7 +191,7 @@ def _walk(labels, join, seen, first_y, first_x, corners, count):  # type: ignore
             return corners, count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _turn(labels, join, label, y, x, step_y, step_x):  # type: ignore[no-untyped-def]
     """Give 1 to turn right at corner (y, x), -1 to turn left, 0 to go straight on.
 
@@ -208,7 +208,7 @@ def _turn(labels, join, label, y, x, step_y, step_x):  # type: ignore[no-untyped
     return 0 if is_right else 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _is_label(labels, label, y, x):  # type: ignore[no-untyped-def]
     inside = 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1]
     return inside and labels[y, x] == label

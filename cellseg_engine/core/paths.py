@@ -18,6 +18,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from cellseg_engine.core.kernels import parallel_kernel
+
 WINDOW = 8
 STRIP = 256
 """Points whose field values fit the fastest cache."""
@@ -35,7 +37,7 @@ _ZERO = np.float32(0)
 _ONE = np.float32(1)
 
 
-@njit(parallel=True, cache=True)
+@parallel_kernel
 def follow_all(  # type: ignore[no-untyped-def]
     pairs,
     depths,
@@ -112,7 +114,7 @@ def follow_all(  # type: ignore[no-untyped-def]
                 ends[axis, places[j]] = found[axis, j]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _follow_block(pairs, depths, shape, history, iterations, linear, to_rest, ends):  # type: ignore[no-untyped-def]
     """Follow the n points of ``history[:, 0]`` and write their ``ends``, (axes, n)."""
     axes, n = ends.shape
@@ -140,7 +142,7 @@ def _follow_block(pairs, depths, shape, history, iterations, linear, to_rest, en
             ends[axis, slots[j]] = history[axis, 0, j]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _run(pairs, depths, shape, history, n, done, stop, goal, linear, scratch, ends):  # type: ignore[no-untyped-def]
     """Advance the first ``n`` points from step ``done`` to ``stop``; gives how many are left.
 
@@ -159,7 +161,7 @@ def _run(pairs, depths, shape, history, n, done, stop, goal, linear, scratch, en
     return n
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _finish_resting(history, n, steps, left, slots, period, ends):  # type: ignore[no-untyped-def]
     """Write the ends of points whose orbit repeats itself; the others move to the front.
 
@@ -181,7 +183,7 @@ def _finish_resting(history, n, steps, left, slots, period, ends):  # type: igno
     return kept
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _find_periods(history, n, steps, period):  # type: ignore[no-untyped-def]
     """Write how many steps ago each point was where it is now, at the least; 0 if never."""
     axes = history.shape[0]
@@ -201,7 +203,7 @@ def _find_periods(history, n, steps, period):  # type: ignore[no-untyped-def]
                     period[j] = back
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _finish_slow(history, n, slots, before, far, ends):  # type: ignore[no-untyped-def]
     """Write the ends of points less than ``far`` from where they were; as `_finish_resting`."""
     axes = history.shape[0]
@@ -221,7 +223,7 @@ def _finish_slow(history, n, slots, before, far, ends):  # type: ignore[no-untyp
     return kept
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _advance(pairs, depths, shape, history, step, n, linear, index, corners, deep):  # type: ignore[no-untyped-def]
     """Write ``history[:, step, :n]`` from the step before.
 
@@ -260,20 +262,20 @@ def _advance(pairs, depths, shape, history, step, n, linear, index, corners, dee
                 _move_depth(z0, deep, shape, z1)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _locate(ys, xs, line, base, index):  # type: ignore[no-untyped-def]
     for j in range(index.size):
         index[j] = _I4(ys[j]) * _I4(line) + _I4(xs[j]) - _I4(base)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _locate_in_volume(zs, ys, xs, sheet, line, base, index):  # type: ignore[no-untyped-def]
     for j in range(index.size):
         place = _I4(zs[j]) * _I4(sheet) + _I4(ys[j]) * _I4(line) + _I4(xs[j])
         index[j] = place - _I4(base)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _gather(values, index, line, corners):  # type: ignore[no-untyped-def]
     """Write the values at the four corners of each place."""
     for k in range(index.size):
@@ -285,13 +287,13 @@ def _gather(values, index, line, corners):  # type: ignore[no-untyped-def]
         corners[3, j] = values[at + _U(line) + _U(1)]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _gather_one(values, index, corners):  # type: ignore[no-untyped-def]
     for k in range(index.size):
         corners[0, _U(k)] = values[_U(_U4(index[_U(k)]))]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _move_bilinear(ys, xs, corners, shape, new_ys, new_xs):  # type: ignore[no-untyped-def]
     first_y, first_x = _F4(shape[4]), _F4(shape[5])
     last_y, last_x = _F4(shape[4] + shape[1] - 1), _F4(shape[5] + shape[2] - 1)
@@ -308,7 +310,7 @@ def _move_bilinear(ys, xs, corners, shape, new_ys, new_xs):  # type: ignore[no-u
         new_xs[j] = min(last_x, max(first_x, x + dx))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _move_trilinear(zs, ys, xs, corners, deep, shape, new_zs, new_ys, new_xs):  # type: ignore[no-untyped-def]
     first_z, first_y, first_x = _F4(shape[3]), _F4(shape[4]), _F4(shape[5])
     last_y, last_x = _F4(shape[4] + shape[1] - 1), _F4(shape[5] + shape[2] - 1)
@@ -333,7 +335,7 @@ def _move_trilinear(zs, ys, xs, corners, deep, shape, new_zs, new_ys, new_xs):  
         new_xs[j] = min(last_x, max(first_x, x + dx))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _move_nearest(ys, xs, corners, shape, new_ys, new_xs):  # type: ignore[no-untyped-def]
     first_y, first_x = _F4(shape[4]), _F4(shape[5])
     last_y, last_x = _F4(shape[4] + shape[1] - 1), _F4(shape[5] + shape[2] - 1)
@@ -343,7 +345,7 @@ def _move_nearest(ys, xs, corners, shape, new_ys, new_xs):  # type: ignore[no-un
         new_xs[j] = min(last_x, max(first_x, xs[j] + _high(corners[0, j])))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _move_depth(zs, deep, shape, new_zs):  # type: ignore[no-untyped-def]
     first_z, last_z = _F4(shape[3]), _F4(shape[3] + shape[0] - 1)
     for k in range(zs.size):

@@ -102,7 +102,7 @@ def _link(
     return above[chosen], below[chosen]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _rank(labels, largest):  # type: ignore[no-untyped-def]
     """Give the rank of every id, from 1 in the order of the first voxels, and what depends on it.
 
@@ -129,7 +129,7 @@ def _rank(labels, largest):  # type: ignore[no-untyped-def]
     return 0, ranks, areas[: count + 1], ends
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _take_each_once(rows, columns):  # type: ignore[no-untyped-def]
     """Say which pairs are taken when they come in turn and none is taken twice; bool."""
     taken = np.zeros(len(rows), np.bool_)

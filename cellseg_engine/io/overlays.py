@@ -134,7 +134,7 @@ def _colours(labels: np.ndarray, rim: np.ndarray) -> np.ndarray:
     return np.asarray(_choose_colours(present, starts, pairs[:, 1].copy(), len(PALETTE)))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _choose_colours(present, starts, neighbours, n_colours):  # type: ignore[no-untyped-def]
     """Give each id in turn the least used colour that no near one has, or the least used one."""
     colours = np.full(len(starts) - 1, -1)

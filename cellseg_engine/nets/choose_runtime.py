@@ -11,6 +11,7 @@ import numpy as np
 from cellseg_engine.errors import CellSegError, DeviceError, SettingsError
 from cellseg_engine.nets.openvino_runtime import OpenVinoRuntime, can_bf16, import_openvino
 from cellseg_engine.nets.runtimes import Runtime, TorchRuntime, choose_device
+from cellseg_engine.nets.shared_runtime import SharedRuntime
 from cellseg_engine.nets.unet import ResidualUNet
 
 VARIABLE = "CELLSEG_NETWORK_RUNTIME"
@@ -25,7 +26,7 @@ def make_runtime(
     precision: str = "auto",
     runtime: str = "",
 ) -> Runtime:
-    """Give a network ready to run.
+    """Give a network ready to run, for any number of threads.
 
     Parameters
     ----------
@@ -49,7 +50,12 @@ def make_runtime(
     DeviceError
         The device is not there, or the runtime cannot use it or the precision.
     """
-    name = runtime_name(runtime)
+    return SharedRuntime(_make(net, weights_sha256, device, precision, runtime_name(runtime)))
+
+
+def _make(
+    net: ResidualUNet, weights_sha256: str, device: str, precision: str, name: str
+) -> Runtime:
     if name == "torch":
         return TorchRuntime(net, device, precision)
 

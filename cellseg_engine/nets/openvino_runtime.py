@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,8 +48,8 @@ class OpenVinoRuntime:
     -----
     The model is compiled once for tiles of any size. Tiles are calculated one by one, each on
     all threads that PyTorch is set to: on 2 cores batches of 4, and 2 tiles side by side, took
-    the same time within 5 %, and so the result cannot depend on the batch. The inputs of
-    several threads of the caller are calculated in turn.
+    the same time within 5 %, and so the result cannot depend on the batch. To be called by one
+    thread at a time, see `cellseg_engine.nets.shared_runtime`.
     """
 
     def __init__(
@@ -79,7 +78,6 @@ class OpenVinoRuntime:
         }
         compiled, self.from_cache = _compile(core, weights, n_channels, weights_sha256, options)
         self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
         executed = _executed(compiled)
         self.device = "cpu"
         self.precision = executed["precision"]
@@ -97,14 +95,13 @@ class OpenVinoRuntime:
         tiles = np.ascontiguousarray(tiles, np.float32)
         fields: np.ndarray | None = None
         styles: np.ndarray | None = None
-        with self._lock:
-            for index in range(len(tiles)):
-                self._request.infer([tiles[index : index + 1]], share_inputs=True)
-                field, style = (self._request.get_output_tensor(n).data for n in (0, 1))
-                if fields is None or styles is None:
-                    fields = np.empty((len(tiles), *field.shape[1:]), np.float32)
-                    styles = np.empty((len(tiles), *style.shape[1:]), np.float32)
-                fields[index], styles[index] = field[0], style[0]
+        for index in range(len(tiles)):
+            self._request.infer([tiles[index : index + 1]], share_inputs=True)
+            field, style = (self._request.get_output_tensor(n).data for n in (0, 1))
+            if fields is None or styles is None:
+                fields = np.empty((len(tiles), *field.shape[1:]), np.float32)
+                styles = np.empty((len(tiles), *style.shape[1:]), np.float32)
+            fields[index], styles[index] = field[0], style[0]
         if fields is None or styles is None:
             raise ValueError("run() was given no tiles.")
         return fields, styles

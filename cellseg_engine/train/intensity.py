@@ -90,5 +90,6 @@ def _coarsen(pixels: np.ndarray, factor: float) -> np.ndarray:
     """Give what is left when an image has fewer pixels and is enlarged again."""
     channels, height, width = pixels.shape
     few = (channels, max(1, round(height / factor)), max(1, round(width / factor)))
-    coarse = resize(pixels, few, order=1, anti_aliasing=True)
-    return np.asarray(resize(coarse, pixels.shape, order=1, anti_aliasing=False))
+    coarse = resize(pixels, few, order=1, anti_aliasing=True)  # type: ignore[no-untyped-call]
+    fine = resize(coarse, pixels.shape, order=1, anti_aliasing=False)  # type: ignore[no-untyped-call]
+    return np.asarray(fine)
