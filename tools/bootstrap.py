@@ -4,6 +4,7 @@
     python tools/bootstrap.py test       run all checks and tests
     python tools/bootstrap.py install    only set up the environment
     python tools/bootstrap.py lint       run the checks without the tests
+    python tools/bootstrap.py bench      measure the speed beside cellpose; half an hour to two
     python tools/bootstrap.py clean      delete what builds, tests and the demo left behind
 
 On Windows write "py" instead of "python". Everything is installed into the folder .venv beside
@@ -71,11 +72,13 @@ MARKER = "cellseg-installed.json"
 LOG = "cellseg-install.log"
 PIP_ARGS_VARIABLE = "CELLSEG_PIP_ARGS"
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "demo": ("service",),
-    "install": ("service",),
+    "bench": ("dev", "service"),
+    "demo": ("openvino", "service"),
+    "install": ("openvino", "service"),
     "lint": ("dev", "service"),
     "test": ("dev", "imagej", "service"),
 }
+TAKES_ARGUMENTS = ("bench", "demo", "test")
 CHECKS = (
     ("ruff check", ("-m", "ruff", "check", ".")),
     ("ruff format", ("-m", "ruff", "format", "--check", ".")),
@@ -131,10 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "clean":
             return clean()
         set_up({*EXTRAS[options.command], *options.extras}, options.pip_args)
-        if options.command == "demo":
-            return demo(passed_on)
-        if options.command == "test":
-            return test(passed_on)
+        if options.command in TAKES_ARGUMENTS:
+            return {"bench": bench, "demo": demo, "test": test}[options.command](passed_on)
         return lint() if options.command == "lint" else report()
     except ProblemError as problem:
         print(f"\nerror: {problem}", file=sys.stderr)
@@ -145,14 +146,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Give the options, and the arguments after ``--``, which go to demo or pytest."""
+    """Give the options, and the arguments after ``--``, which go to what is run."""
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     passed_on = list(arguments[cut + 1 :])
     parser = argparse.ArgumentParser(
         prog="bootstrap.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Arguments after -- go to pytest (test) or to 'cellseg demo' (demo).",
+        epilog="Arguments after -- go to pytest (test), to 'cellseg demo' (demo), or to "
+        "benchmarks/performance.py (bench).",
     )
     parser.add_argument("command", choices=[*EXTRAS, "clean"])
     parser.add_argument(
@@ -175,8 +177,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         ),
     )
     options = parser.parse_args(arguments[:cut])
-    if passed_on and options.command not in ("demo", "test"):
-        parser.error("only demo and test take arguments after --")
+    if passed_on and options.command not in TAKES_ARGUMENTS:
+        parser.error(f"only {', '.join(TAKES_ARGUMENTS)} take arguments after --")
     return options, passed_on
 
 
@@ -428,6 +430,15 @@ def test(passed_on: Sequence[str]) -> int:
     say("pytest")
     status = run_inside(["-m", "pytest", "-q", *passed_on], variables)
     return status or (1 if failed else 0)
+
+
+def bench(passed_on: Sequence[str]) -> int:
+    """Measure the speed beside the peer, and write the pages about it."""
+    say("single kernels")
+    status = run_inside(["benchmarks/kernels.py", "--write-docs"]) if not passed_on else 0
+    say("whole images")
+    more = passed_on or ["--write-docs"]
+    return run_inside(["benchmarks/performance.py", *more]) or status
 
 
 def run_checks() -> list[str]:

@@ -106,6 +106,7 @@ def main() -> int:
         *(sys.executable, "-m", "cellseg_engine", "train", str(table)),
         *("--out", str(given.out / given.model), "--recipe", "shipped"),
         *("--start-from", given.start_from or plan.start_from, "--licence", "CC0-1.0"),
+        *("--validate-every", "4"),
         *("--description", plan.description),
         *("--weights", ",".join(f"{kind}={plan.weights[kind]}" for kind in kinds)),
         *(*plan.options, *more),

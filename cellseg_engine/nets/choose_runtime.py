@@ -10,6 +10,7 @@ import numpy as np
 
 from cellseg_engine.errors import CellSegError, DeviceError, SettingsError
 from cellseg_engine.nets.openvino_runtime import OpenVinoRuntime, can_bf16, import_openvino
+from cellseg_engine.nets.processor import has_bf16_units
 from cellseg_engine.nets.runtimes import Runtime, TorchRuntime, choose_device
 from cellseg_engine.nets.shared_runtime import SharedRuntime
 from cellseg_engine.nets.unet import ResidualUNet
@@ -25,6 +26,7 @@ def make_runtime(
     device: str = "auto",
     precision: str = "auto",
     runtime: str = "",
+    allow_bf16: bool = False,
 ) -> Runtime:
     """Give a network ready to run, for any number of threads.
 
@@ -40,6 +42,9 @@ def make_runtime(
         ``torch``, ``openvino`` (CPUs only), or ``auto``: OpenVINO on a CPU if it is installed and
         the CPU can do the precision in it, else PyTorch. Empty takes the environment variable
         ``CELLSEG_NETWORK_RUNTIME``, or ``auto``.
+    allow_bf16
+        Whether bf16 was seen to give this network's objects: then precision ``auto`` is bf16 on a
+        CPU with units for it. Everywhere else it is fp32.
 
     Raises
     ------
@@ -50,6 +55,8 @@ def make_runtime(
     DeviceError
         The device is not there, or the runtime cannot use it or the precision.
     """
+    if precision == "auto" and allow_bf16 and has_bf16_units():
+        precision = "bf16" if choose_device(device).type == "cpu" else precision
     return SharedRuntime(_make(net, weights_sha256, device, precision, runtime_name(runtime)))
 
 

@@ -124,7 +124,9 @@ class _Prepared:
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()
+        """Give the hash of what every step depends on: not how often scores are taken."""
+        steps = {key: value for key, value in self.plan.items() if key != "validate_every"}
+        return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()
 
 
 def _prepare(options: TrainingOptions, report: Callable[[TrainingProgress], None]) -> _Prepared:

@@ -29,6 +29,8 @@ CATALOGUE = Path(__file__).with_name("models.toml")
 MODELS_VARIABLE = "CELLSEG_MODELS"
 AUTO = "auto"
 """Stands for the model that is suggested for each image; no model may be called so."""
+ENOUGH_AGREEMENT = 0.99
+"""From this `ModelEntry.bf16_agreement` on, bf16 may be chosen by itself where it is fast."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -49,6 +51,9 @@ class ModelEntry:
         or ``imported``.
     description
         For separate models, whose card may not be there to read.
+    bf16_agreement
+        AP@0.9 of the objects found in bf16 against those in fp32, on validation images
+        (docs/performance.md); 0 where it was not measured.
     """
 
     name: str
@@ -56,6 +61,7 @@ class ModelEntry:
     sha256: tuple[str, ...]
     source: str
     description: str = ""
+    bf16_agreement: float = 0.0
 
     @property
     def is_here(self) -> bool:
@@ -101,6 +107,7 @@ def _catalogue() -> list[ModelEntry]:
             tuple(entry["sha256"]),
             entry["source"],
             entry.get("description", ""),
+            entry.get("bf16_agreement", 0.0),
         )
         for name, entry in content.items()
     ]
@@ -199,6 +206,7 @@ def load_model(
             f"The networks of the ensemble {name} differ in channels or diameter.",
             hint="Import only networks that were trained alike.",
         )
+    agreement = 0.0 if looks_like_path(name) else find_model(name).bf16_agreement
     runtimes = [
         make_runtime(
             build_network(file),
@@ -206,6 +214,7 @@ def load_model(
             device=device,
             precision=precision,
             runtime=runtime,
+            allow_bf16=agreement >= ENOUGH_AGREEMENT,
         )
         for file in files
     ]

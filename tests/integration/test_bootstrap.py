@@ -85,7 +85,7 @@ def test_options(bootstrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ([], "required: command"),
         (["frobnicate"], "invalid choice"),
-        (["install", "--", "-x"], "only demo and test take arguments"),
+        (["install", "--", "-x"], "only bench, demo, test take arguments"),
     ],
 )
 def test_wrong_use(

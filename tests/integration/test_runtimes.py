@@ -21,7 +21,7 @@ from cellseg_engine.nets.choose_runtime import VARIABLE, is_installed, make_runt
 from cellseg_engine.nets.openvino_runtime import OpenVinoRuntime
 from cellseg_engine.nets.runtimes import Runtime
 from cellseg_engine.nets.weights import build_network
-from cellseg_engine.zoo.store import load_model, read_model
+from cellseg_engine.zoo.store import list_models, load_model, read_model
 from tests.conftest import require
 from tests.integration.cli import disks
 
@@ -203,6 +203,40 @@ def test_auto_does_without_a_broken_openvino_and_says_so(monkeypatch: pytest.Mon
     assert "OpenVINO could not be used" in warning
     assert "no such plugin" in warning
     assert "line 5" not in warning
+
+
+@pytest.mark.usefixtures("openvino")
+def test_auto_is_bf16_only_with_units_for_it_and_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    def chosen(device: str = "cpu", *, units: bool, evidence: bool) -> str:
+        monkeypatch.setattr(choose_runtime, "has_bf16_units", lambda: units)
+        net = build_network(read_model(MODEL)[0])
+        return make_runtime(net, device=device, allow_bf16=evidence).precision
+
+    assert chosen(units=True, evidence=False) == "fp32"
+    assert chosen(units=False, evidence=True) == "fp32"
+    if openvino_runtime.can_bf16(openvino.Core()):
+        assert chosen(units=True, evidence=True) == "bf16"
+    asked = make_runtime(
+        build_network(read_model(MODEL)[0]), device="cpu", precision="fp32", allow_bf16=True
+    )
+    assert asked.precision == "fp32"
+
+
+def test_only_models_with_evidence_may_run_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool] = []
+    make = choose_runtime.make_runtime
+
+    def spy(*arguments: Any, allow_bf16: bool, **options: Any) -> Runtime:
+        given.append(allow_bf16)
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(choose_runtime, "make_runtime", spy)
+    for entry in list_models():
+        load_model(entry.name, "cpu")
+        load_model(str(entry.files[0]), "cpu")
+        assert given[-2:] == [entry.bf16_agreement >= 0.99, False]
 
 
 # -- compiled models on disk ---------------------------------------------------------------

@@ -1,0 +1,406 @@
+"""Whole images: this engine beside cellpose 3.1.1.3 (the peer) on a CPU, without a GPU.
+
+``python benchmarks/performance.py`` measures all parts, ``--part one-image`` a single one; each is
+kept in benchmarks/results. ``--write-docs`` writes docs/performance.md and its plot from what is
+there. Programs run in turn, each round in a process of its own after a warm-up; tables give
+medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import _parts
+import numpy as np
+import tifffile
+from _data import DATA, MODEL, export_model, read_validation
+from _peer import Peer, clean_environment, find_peer_python
+from _report import DOCS, Bound, Section
+from _synthetic import scatter_cells
+
+from cellseg_engine.nets.choose_runtime import is_installed
+
+HERE = Path(__file__).resolve().parent
+DIAMETER_PX = 17.0
+"""Of the cells and of the network: nothing is resized, 2048 x 2048 px make 144 tiles."""
+FULL_SIDE = 2048
+SIDES = {"fp32": (512, 1024, 2048, 4096), "bf16": (512, 1024, 2048, 4096, 8192)}
+PEER_SIDES = (512, 1024, 2048)
+COUNTS = {"fp32": (10, 100, 500), "bf16": (10, 100, 500, 1000)}
+PEER_COUNTS = (10, 60)
+SMALL_SIDE = 256
+MANY = 500
+INTRODUCTION = (
+    "How long whole images take on a CPU, and how much memory: this engine beside cellpose 3.1.1.3 "
+    "(the peer), with the same weights (`nuclei`, for the peer as an official file), the same "
+    "synthetic images (touching cells of 17 px, the network's own scale), the same diameter "
+    "given and the same number of threads. *Peer* is cellpose as installed; *peer, mkldnn off* is "
+    "its other way to calculate on a CPU (`mkldnn=False`), which a user has to know of. Ratios are "
+    "how many times faster this engine is."
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One program with its settings."""
+
+    name: str
+    script: str
+    settings: tuple[tuple[str, Any], ...]
+
+    @property
+    def is_peer(self) -> bool:
+        """Say whether it is cellpose."""
+        return self.script == "peer_whole.py"
+
+    @property
+    def precision(self) -> str:
+        """Give the arithmetic of ours; empty for the peer."""
+        return str(dict(self.settings).get("precision", ""))
+
+
+def own_way(name: str, precision: str, runtime: str = "openvino") -> Way:
+    """Give this engine in a precision."""
+    return Way(name, "_whole_worker.py", (("precision", precision), ("runtime", runtime)))
+
+
+FP32, BF16 = own_way("ours, fp32", "fp32"), own_way("ours, bf16", "bf16")
+TORCH = own_way("ours, fp32, PyTorch alone", "fp32", "torch")
+PEER = Way("peer", "peer_whole.py", (("mkldnn", True),))
+PEER_OFF = Way("peer, mkldnn off", "peer_whole.py", (("mkldnn", False),))
+
+
+class Bench:
+    """What all parts need: the peer, its weights, images in a folder."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.rounds, self.threads = options.rounds, options.threads
+        self.data: Path = options.data
+        self.python = find_peer_python(options.peer_python)
+        self.peer_versions = Peer(self.python, self.threads).versions
+        self.weights = export_model(folder, MODEL)
+        self.folder = folder
+        self._environment = clean_environment(self.threads)
+
+    def image(self, side: int, seed: int = 0) -> Path:
+        """Give the path of a synthetic image, uint16 as .npy."""
+        path = self.folder / f"{side}-{seed}.npy"
+        if not path.is_file():
+            np.save(path, draw_cells(side, seed))
+        return path
+
+    def run(self, way: Way, images: Sequence[Path]) -> dict[str, Any]:
+        """Run a program on images once; what its worker says."""
+        task = {
+            "model": MODEL,
+            "weights": str(self.weights),
+            "diameter_px": DIAMETER_PX,
+            "warm_up": str(self.image(SMALL_SIDE)),
+            "images": [str(path) for path in images],
+            **dict(way.settings),
+        }
+        source = self.folder / "task.json"
+        source.write_text(json.dumps(task))
+        python = str(self.python) if way.is_peer else sys.executable
+        answer: dict[str, Any] = json.loads(
+            self.call([python, str(HERE / way.script), str(source)], way.name).splitlines()[-1]
+        )
+        runs = ", ".join(f"{run['side']} px {run['whole']:.2f} s" for run in answer["runs"])
+        print(f"  {way.name}: {runs}, {answer['peak'] / 1e9:.2f} GB", file=sys.stderr, flush=True)
+        return answer
+
+    def call(self, command: Sequence[str], name: str) -> str:
+        """Run a command with the number of threads; its standard output."""
+        environment = self._environment | {
+            "CELLPOSE_LOCAL_MODELS_PATH": str(self.folder / "no-models"),
+            "CELLSEG_RUNTIME_DIR": str(self.folder),
+        }
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{name} failed:\n{done.stderr[-3000:]}")
+        return done.stdout
+
+
+def draw_cells(side: int, seed: int) -> np.ndarray:
+    """Give an image of touching bright cells on a dark, noisy ground; uint16 (Y, X)."""
+    block = min(side, FULL_SIDE)
+    labels = scatter_cells(block, seed, pitch=27, radius=DIAMETER_PX / 2)
+    rng = np.random.default_rng(seed)
+    levels = np.r_[300, rng.uniform(1500, 4000, labels.max())]
+    repeats = -(-side // block)
+    image = np.tile(levels[labels], (repeats, repeats))[:side, :side]
+    return (image + rng.normal(0, 120, image.shape)).clip(0, 65535).astype(np.uint16)
+
+
+def one_image(bench: Bench) -> tuple[Section, dict[str, Any]]:
+    """Give the times of one image of 2048 x 2048 px."""
+    ways = [FP32, BF16, TORCH, PEER, PEER_OFF]
+    path = bench.image(FULL_SIDE)
+    answers: dict[str, list[dict[str, Any]]] = {way.name: [] for way in ways}
+    for _ in range(bench.rounds):
+        for way in ways:
+            answers[way.name].append(bench.run(way, [path]))
+
+    def median(way: Way, what: str) -> float:
+        return statistics.median(answer["runs"][0][what] for answer in answers[way.name])
+
+    def ratio(way: Way, other: Way, what: str) -> float:
+        return median(other, what) / median(way, what)
+
+    rows = []
+    for way in ways:
+        peak = max(answer["peak"] for answer in answers[way.name])
+        row: list[Any] = [way.name]
+        row += [f"{median(way, what):.2f}" for what in ("network", "labels", "whole")]
+        for other in (PEER, PEER_OFF):
+            parts = [f"{ratio(way, other, what):.1f}" for what in ("network", "whole")]
+            row.append("" if way.is_peer else " / ".join(parts))
+        row += [f"{peak / 1e9:.2f}", int(median(way, "objects"))]
+        rows.append(row)
+    peaks = {name: max(one["peak"] for one in each) for name, each in answers.items()}
+    bounds = [
+        Bound("network, fp32, ratio to the peer", ratio(FP32, PEER, "network"), ">=", 3.5),
+        Bound("network, fp32, mkldnn off", ratio(FP32, PEER_OFF, "network"), ">=", 2.3),
+        Bound("whole image, fp32, ratio to the peer", ratio(FP32, PEER, "whole"), ">=", 4),
+        Bound("network, bf16, ratio to the peer", ratio(BF16, PEER, "network"), ">=", 14),
+        Bound("network, bf16, mkldnn off", ratio(BF16, PEER_OFF, "network"), ">=", 10),
+        Bound("whole image, bf16, ratio to the peer", ratio(BF16, PEER, "whole"), ">=", 10),
+        Bound(
+            "peak memory, the peer's / ours",
+            min(peaks[PEER.name], peaks[PEER_OFF.name]) / max(peaks[FP32.name], peaks[BF16.name]),
+            ">=",
+            1,
+        ),
+    ]
+    section = Section(
+        "One image of 2048 x 2048 px",
+        f"144 tiles. Medians of {bench.rounds} rounds, the programs in turn, models loaded and "
+        f"warm; {bench.threads} threads. Labels: everything but the network. Memory: the largest "
+        "resident set of the whole process.",
+        (
+            "program",
+            "network, s",
+            "labels, s",
+            "whole, s",
+            "ratio to peer (network / whole)",
+            "mkldnn off",
+            "peak, GB",
+            "objects",
+        ),
+        rows,
+        bounds,
+        [f"bf16 here: {answers[BF16.name][0]['runtime']['kernels']}."],
+    )
+    return section, {"answers": answers}
+
+
+def sizes(bench: Bench) -> tuple[Section, dict[str, Any]]:
+    """Give how time and memory grow with the image."""
+    seconds: dict[str, dict[int, float]] = {}
+    peaks: dict[str, dict[int, float]] = {}
+    for way in (FP32, BF16, PEER, PEER_OFF):
+        for side in SIDES.get(way.precision, PEER_SIDES):
+            answer = bench.run(way, [bench.image(side)])
+            seconds.setdefault(way.name, {})[side] = answer["runs"][0]["whole"]
+            peaks.setdefault(way.name, {})[side] = answer["peak"] / 1e9
+    rows = [
+        [
+            f"{side} x {side}",
+            *(
+                f"{times[side]:.2f} s, {peaks[name][side]:.2f} GB" if side in times else ""
+                for name, times in seconds.items()
+            ),
+        ]
+        for side in SIDES["bf16"]
+    ]
+    text = "One run each, after a warm-up: seconds of the image, and the peak of the process."
+    section = Section("Growth with the size of the image", text, ("px", *seconds), rows)
+    return section, {"seconds": seconds, "peaks": peaks}
+
+
+def many(bench: Bench) -> tuple[Section, dict[str, Any]]:
+    """Give the time of folders of small images through both command lines."""
+    seconds: dict[str, dict[int, float]] = {}
+    for way in (FP32, BF16):
+        for count in COUNTS[way.precision]:
+            seconds.setdefault(way.name, {})[count] = run_folder(bench, way, count)
+    for count in PEER_COUNTS:
+        seconds.setdefault(PEER.name, {})[count] = run_folder(bench, PEER, count)
+    few, more = PEER_COUNTS
+    times = seconds[PEER.name]
+    each = (times[more] - times[few]) / (more - few)
+    estimate = times[more] + (MANY - more) * each
+    times[MANY] = estimate
+    rows = [
+        [count, *(f"{times[count]:.1f}" if count in times else "" for times in seconds.values())]
+        for count in sorted({*COUNTS["bf16"], *PEER_COUNTS})
+    ]
+    bounds = [
+        Bound(f"{MANY} images, {way.name}, ratio", estimate / seconds[way.name][MANY], ">=", 4)
+        for way in (FP32, BF16)
+    ]
+    text = (
+        f"Seconds for folders of images of {SMALL_SIDE} x {SMALL_SIDE} px, start of the program "
+        "and loading of the model included: `cellseg segment FOLDER --outputs labels` and "
+        "`python -m cellpose --dir FOLDER --save_tif --no_npy`, the diameter given to both. The "
+        f"peer's figure for {MANY} goes on from {few} and {more} images ({each:.2f} s an image)."
+    )
+    return Section("Many small images", text, ("images", *seconds), rows, bounds), {
+        "seconds": seconds
+    }
+
+
+def run_folder(bench: Bench, way: Way, count: int) -> float:
+    """Give the seconds of a folder of images."""
+    with tempfile.TemporaryDirectory(dir=bench.folder) as name:
+        source = Path(name, "images")
+        source.mkdir()
+        for number in range(count):
+            image = draw_cells(SMALL_SIDE, number)
+            tifffile.imwrite(source / f"{number:04d}.tif", image, photometric="minisblack")
+        if way.is_peer:
+            command = [str(bench.python), "-m", "cellpose", "--dir", str(source), "--no_npy"]
+            command += ["--pretrained_model", str(bench.weights), "--save_tif"]
+            command += ["--diameter", f"{DIAMETER_PX:g}", "--chan", "0"]
+        else:
+            command = [sys.executable, "-m", "cellseg_engine", "segment", str(source)]
+            command += ["--out", f"{name}/out", "--outputs", "labels", "--device", "cpu"]
+            command += ["--diameter-px", f"{DIAMETER_PX:g}"]
+            command += ["--precision", way.precision]
+        start = time.perf_counter()
+        bench.call(command, way.name)
+        seconds = time.perf_counter() - start
+        made = list(Path(name).rglob("*_labels.tif" if not way.is_peer else "*_cp_masks.tif"))
+        if len(made) != count:
+            raise RuntimeError(f"{way.name} made {len(made)} label images of {count}.")
+    print(f"  {way.name}: {count} images {seconds:.1f} s", file=sys.stderr, flush=True)
+    return seconds
+
+
+def precision(bench: Bench) -> tuple[Section, dict[str, Any]]:
+    """Give how alike the objects of bf16 and fp32 are, and how good."""
+    from cellseg_engine import Segmenter, make_settings
+    from cellseg_engine.core.metrics import pool_scores, score_image
+
+    kinds = ("fluo", "histology")
+    images = [image for kind in kinds for image in read_validation(bench.data, kind)]
+    found = {}
+    for name in ("fp32", "bf16"):
+        segmenter = Segmenter(make_settings(device="cpu", precision=name))
+        found[name] = [
+            segmenter.segment(
+                image.pixels,
+                "YX" if image.pixels.ndim == 2 else "YXS",
+                settings=make_settings(diameter_px=image.diameter_px),
+            ).labels
+            for image in images
+        ]
+    thresholds = (0.5, 0.75, 0.9)
+    pairs = {
+        "bf16 against fp32": ("fp32", "bf16"),
+        "fp32 against the truth": ("", "fp32"),
+        "bf16 against the truth": ("", "bf16"),
+    }
+    rows, pooled = [], {}
+    for name, (expected, given) in pairs.items():
+        truths = found[expected] if expected else [image.masks for image in images]
+        scores = [
+            score_image(truth, labels, thresholds)
+            for truth, labels in zip(truths, found[given], strict=True)
+        ]
+        pooled[name] = pool_scores(scores).pooled
+        values = [f"{value:.4f}" for value in pooled[name].average_precision]
+        rows.append([name, *values, pooled[name].n_prediction])
+    agreement = float(pooled["bf16 against fp32"].average_precision[2])
+    section = Section(
+        "Are the objects of bf16 those of fp32?",
+        f"`{MODEL}` on the {len(images)} validation images of {' and '.join(kinds)}, true diameter "
+        "given, AP pooled.",
+        ("objects", *(f"AP@{threshold:g}" for threshold in thresholds), "found"),
+        rows,
+        [Bound("AP@0.9 of bf16 against fp32", agreement, ">=", 0.99)],
+    )
+    return section, {"agreement": agreement}
+
+
+PARTS = {"one-image": one_image, "sizes": sizes, "many": many, "precision": precision}
+
+
+def write_page() -> None:
+    """Write docs/performance.md and the plot from the parts that are there."""
+    contents = {name: _parts.find(f"performance-{name}") for name in PARTS}
+    lines = ["# Performance", "", INTRODUCTION, ""]
+    lines += ["Written by `make bench` (`python benchmarks/performance.py --write-docs`). Single "]
+    lines[-1] += "kernels: [kernels.md](kernels.md)."
+    lines += ["", "![Seconds against size and number of images](images/performance.png)", ""]
+    for content in contents.values():
+        if content is not None:
+            lines.append(_parts.as_section(content).to_markdown())
+    (DOCS / "performance.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    growth = [contents[name]["figures"]["seconds"] for name in ("sizes", "many") if contents[name]]
+    draw_growth(growth, DOCS / "images" / "performance.png")
+
+
+def draw_growth(growth: Sequence[dict[str, dict[str, float]]], path: Path) -> None:
+    """Draw seconds against sides and counts, logarithmic on both axes."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(growth), figsize=(4.6 * len(growth), 3.6), squeeze=False)
+    names = ("side of the image, px", f"images of {SMALL_SIDE} x {SMALL_SIDE} px")
+    for panel, curves, name in zip(axes[0], growth, names, strict=False):
+        for label, points in curves.items():
+            x = sorted(map(int, points))
+            style = "--" if label.startswith("peer") else "-"
+            panel.loglog(x, [points[str(n)] for n in x], f"o{style}", label=label)
+        panel.set_xlabel(name)
+        panel.set_ylabel("seconds")
+        panel.grid(visible=True, which="major", alpha=0.3)
+        panel.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> int:
+    """Measure, keep, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=PARTS, nargs="+", default=[], help="Only these.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--peer-python", default="", help="Interpreter with cellpose 3.1.1.3.")
+    parser.add_argument("--data", type=Path, default=DATA, help="Folder with manifest.csv.")
+    parser.add_argument("--write-docs", action="store_true", help="Write docs/performance.md.")
+    parser.add_argument("--no-run", action="store_true", help="Only write the page.")
+    options = parser.parse_args()
+    if not is_installed():
+        parser.error("needs OpenVINO: pip install 'cellseg-engine[openvino]'")
+    failed = False
+    if not options.no_run:
+        with tempfile.TemporaryDirectory(prefix="cellseg-performance-") as folder:
+            bench = Bench(Path(folder), options)
+            for name in options.part or PARTS:
+                print(name, file=sys.stderr, flush=True)
+                section, figures = PARTS[name](bench)
+                _parts.keep(f"performance-{name}", section, figures, bench.peer_versions)
+                print(section.to_text(), flush=True)
+                failed |= not all(bound.holds for bound in section.bounds)
+    if options.write_docs:
+        write_page()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
