@@ -23,11 +23,6 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return get_host(request, tmp_path_factory)
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
 @pytest.fixture(scope="module")
 def field(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Run the pipeline that looks at one field in many ways."""

@@ -11,25 +11,13 @@ import tifffile
 import torch
 
 from cellseg_engine.cli.main import COMMANDS
-from cellseg_engine.nets.unet import ResidualUNet
-from tests.integration.cli import Cli, draw, listing
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
+from tests.integration.cli import Cli, draw, listing, official
 
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CELLSEG_MODELS", str(tmp_path / "models"))
     return tmp_path / "models"
-
-
-def official(path: Path, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    torch.save(ResidualUNet().state_dict(), path)
-    return path
 
 
 def test_every_command_explains_itself(cli: Cli) -> None:

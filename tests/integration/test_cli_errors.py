@@ -24,11 +24,6 @@ OPTIONS = ("--diameter-px", 24)
 Case = Callable[[Path], list[object]]
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
 def write(path: Path, image: np.ndarray, **options: Any) -> Path:
     tifffile.imwrite(path, image, **options)
     return path

@@ -19,11 +19,6 @@ from tests.integration.cli import Cli, disks, draw, listing
 OPTIONS = ("--diameter-px", 24, "--device", "cpu")
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
 def test_all_outputs_of_an_image(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "in" / "cells.tif"
     path.parent.mkdir()

@@ -46,11 +46,6 @@ def evaluate(folders: tuple[Path, Path]) -> Evaluation:
     return evaluate_pairs(pair_files(*folders))
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
 # -- intervals ---------------------------------------------------------------------------------
 
 

@@ -27,11 +27,6 @@ HOSTS = ("cellprofiler", "fiji")
 
 
 @pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
-@pytest.fixture
 def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assets:
     return make_assets(tmp_path, monkeypatch)
 

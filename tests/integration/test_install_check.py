@@ -24,11 +24,6 @@ DEMO = ROOT / "cellseg_engine/demo/sparse_small_nuclei_e4ae1ceddb27.tif"
 
 
 @pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
-@pytest.fixture
 def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assets:
     return make_assets(tmp_path, monkeypatch)
 

@@ -11,37 +11,24 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-import torch
 
 from cellseg_engine.batch import advice, auto, compare
 from cellseg_engine.errors import ReadError, SettingsError, WeightsError
 from cellseg_engine.io.images import read_image
 from cellseg_engine.nets.card import file_sha256
-from cellseg_engine.nets.unet import ResidualUNet
 from cellseg_engine.pipeline.segmenter import Segmenter
 from cellseg_engine.pipeline.style import image_style
 from cellseg_engine.settings import make_settings
 from cellseg_engine.zoo import store, styles
-from tests.integration.cli import Cli, disks, draw, listing
+from tests.integration.cli import Cli, disks, draw, listing, official
 
 NETWORK = "nuclei-provisional"
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
 
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CELLSEG_MODELS", str(tmp_path / "models"))
     return tmp_path / "models"
-
-
-def official(path: Path, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    torch.save(ResidualUNet().state_dict(), path)
-    return path
 
 
 def stripes(path: Path) -> Path:

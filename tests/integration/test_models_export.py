@@ -20,19 +20,13 @@ from cellseg_engine.export import onnx_file
 from cellseg_engine.export.example import make_example, scale_range
 from cellseg_engine.export.joined import join_networks, relative_rms, run_network
 from cellseg_engine.nets.card import ModelCard
-from cellseg_engine.nets.unet import ResidualUNet
 from cellseg_engine.nets.weights import build_network, load_weights
 from cellseg_engine.zoo.store import read_model
 from tests.conftest import require
-from tests.integration.cli import Cli, draw, listing
+from tests.integration.cli import Cli, draw, listing, official
 
 MODEL = "nuclei-provisional"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "bioimageio.spec")
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
 
 
 def need_packages() -> None:
@@ -44,12 +38,6 @@ def need_packages() -> None:
 
     missing = [name for name in PACKAGES if not is_there(name)]
     require(not missing, f"needs the packages of the extra export: {', '.join(missing)}")
-
-
-def official(path: Path, seed: int = 0, n_channels: int = 2) -> Path:
-    torch.manual_seed(seed)
-    torch.save(ResidualUNet(n_channels).state_dict(), path)
-    return path
 
 
 def onnx_outputs(content: bytes, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

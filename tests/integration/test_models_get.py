@@ -20,11 +20,6 @@ CONTENT = b"weights" * 1000
 
 
 @pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
-@pytest.fixture
 def origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder with the file of a separate model, and a catalogue that names it."""
     folder = tmp_path / "origin"

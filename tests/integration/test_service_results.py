@@ -62,11 +62,6 @@ def engine(there: Place) -> Engine:
     return there.engine()
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
 def demo_image() -> Path:
     return sorted(p for p in DEMO_FOLDER.iterdir() if p.suffix in (".png", ".tif"))[0]
 

@@ -27,11 +27,6 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
     return Segmenter(make_settings(device="cpu", diameter_px=24))
