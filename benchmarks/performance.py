@@ -86,6 +86,7 @@ class Bench:
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.rounds, self.threads = options.rounds, options.threads
+        self.with_torch: bool = options.with_torch
         self.data: Path = options.data
         self.python = find_peer_python(options.peer_python)
         self.peer_versions = Peer(self.python, self.threads).versions
@@ -145,7 +146,7 @@ def draw_cells(side: int, seed: int) -> np.ndarray:
 
 def one_image(bench: Bench) -> tuple[Section, dict[str, Any]]:
     """Give the times of one image of 2048 x 2048 px."""
-    ways = [FP32, BF16, TORCH, PEER, PEER_OFF]
+    ways = [FP32, BF16, PEER, PEER_OFF, *([TORCH] if bench.with_torch else [])]
     path = bench.image(FULL_SIDE)
     answers: dict[str, list[dict[str, Any]]] = {way.name: [] for way in ways}
     for _ in range(bench.rounds):
@@ -380,6 +381,7 @@ def main() -> int:
     parser.add_argument("--part", choices=PARTS, nargs="+", default=[], help="Only these.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--with-torch", action="store_true", help="Time ours on PyTorch too.")
     parser.add_argument("--peer-python", default="", help="Interpreter with cellpose 3.1.1.3.")
     parser.add_argument("--data", type=Path, default=DATA, help="Folder with manifest.csv.")
     parser.add_argument("--write-docs", action="store_true", help="Write docs/performance.md.")
