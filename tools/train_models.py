@@ -73,13 +73,13 @@ PLANS = {
             "bacteria": 8,
         },
         "Nuclei, whole cells in phase contrast, and bacteria.",
-        ("--epochs", "5"),
+        ("--epochs", "4"),
     ),
     "phase": Plan(
         "nuclei",
         {"phase": 100},
         "Whole cells in phase contrast.",
-        ("--epochs", "7"),
+        ("--epochs", "4"),
     ),
 }
 KINDS = {"phase contrast, whole cells (T98G)": "phase", "E. coli, DAPI": "bacteria"}

@@ -20,11 +20,12 @@ from cellseg_engine.train.validate import full_channels
 
 MAX_PASSES = 10
 """Cellpose's number of random views of each image."""
-ENOUGH_VIEWS = 2000
+ENOUGH_VIEWS = 1000
 """Many images need fewer views each: this many tell the 256 coefficients."""
 SCALE_RANGE = (0.5, 2.0)
 """Sizes of objects relative to those annotated that the size model gets to see."""
-VIEW_PX = 512
+VIEW_PX = 368
+"""Longest side of a view: four tiles of the network."""
 RIDGE = 1.0
 RIDGES = (1.0, 0.1, 0.01, 0.001)
 """Strengths tried; 1 is Cellpose's, for styles of unit length."""
