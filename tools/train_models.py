@@ -105,7 +105,8 @@ def main() -> int:
     command = [
         *(sys.executable, "-m", "cellseg_engine", "train", str(table)),
         *("--out", str(given.out / given.model), "--recipe", "shipped"),
-        *("--start-from", given.start_from or plan.start_from, "--licence", "CC0-1.0"),
+        *("--start-from", given.start_from or plan.start_from, "--allow-chain"),
+        *("--licence", "CC0-1.0"),
         *("--description", plan.description),
         *("--weights", ",".join(f"{kind}={plan.weights[kind]}" for kind in kinds)),
         *(*plan.options, *more),

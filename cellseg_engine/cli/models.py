@@ -120,7 +120,8 @@ def import_command(
     """Copy weights into the models folder, to use them by name.
 
     FILES are official Cellpose 1-3 weights (.pth or without ending) or CellSeg .safetensors;
-    several files are the networks of one ensemble, whose outputs are averaged.
+    several files, or a folder of .safetensors, are the networks of one ensemble, whose outputs are
+    averaged.
     """
     entry = store.import_model(
         files,
@@ -131,9 +132,10 @@ def import_command(
         size_file=size_model,
     )
     card = entry.card()
+    several = f" ({len(entry.files)} networks)" if len(entry.files) > 1 else ""
     click.echo(
-        f"Imported {entry.name}: licence {card.licence}, from {card.origin}. Use it with --model "
-        f"{entry.name}."
+        f"Imported {entry.name}{several}: licence {card.licence}, from {card.origin}. Use it with "
+        f"--model {entry.name}."
     )
     if card.licence == "unknown":
         click.echo("State its licence with --licence if results are to be published.", err=True)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cellseg_engine.cli.options import GivenPath
+from cellseg_engine.cli.train_report import print_event, training_reporter
 from cellseg_engine.settings import Settings, make_settings
 from cellseg_engine.train.recipes import DEFAULT_RECIPE, OPTIMIZERS, load_recipe, recipe_names
 
 if TYPE_CHECKING:
+    from cellseg_engine.train.ensemble import EnsembleResult
     from cellseg_engine.train.options import TrainingResult
-    from cellseg_engine.train.state import TrainingProgress
 
 _SHARED_SETTINGS = (
     "channel",
@@ -84,10 +83,9 @@ def _data_options(command: Command) -> Command:
         click.option(
             "--held-out-share",
             type=float,
-            default=0.12,
-            show_default=True,
+            default=None,
             help="Part of the images, in whole groups, to choose the best weights by; 0 trains "
-            "on all and keeps the last weights.",
+            "on all and keeps the last weights.  [default: 0.12; 0 with a single image]",
         ),
         click.option("--axes", default="", help="What the dimensions are, e.g. CYX or YXS."),
         click.option(
@@ -118,6 +116,11 @@ def _recipe_options(command: Command) -> Command:
             default="",
             help="Model or weights file to go on from, or scratch; without, what the recipe "
             "says, with the default model.",
+        ),
+        click.option(
+            "--allow-chain",
+            is_flag=True,
+            help="Let --start-from name a model that was itself fine-tuned.",
         ),
         click.option("--epochs", type=int, default=None, help="Instead of the recipe's."),
         click.option("--images-per-epoch", type=int, default=None, help="0: all, once."),
@@ -181,13 +184,26 @@ def _recipe_options(command: Command) -> Command:
     show_default=True,
     help="Also fit what estimates the diameter. With --epochs 0 --start-from MODEL only this.",
 )
+@click.option(
+    "--networks",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Train so many networks that differ in their seed, as one model: their outputs are "
+    "averaged. Each takes as long as one.",
+)
 @click.option("--licence", default="unknown", help="Of the weights, for the model's card.")
 @click.option("--description", default="", help="A sentence about the model, for its card.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier training in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @click.option("--verbose", is_flag=True, help="Details of internal errors.")
 def command(
-    paths: Sequence[Path], out: Path, as_json: bool, verbose: bool, **arguments: Any
+    paths: Sequence[Path],
+    out: Path,
+    networks: int,
+    as_json: bool,
+    verbose: bool,
+    **arguments: Any,
 ) -> int:
     """Train a model on annotated images.
 
@@ -215,134 +231,27 @@ def command(
         "precision",
     )
     recipe = load_recipe(arguments.pop("recipe"), **{name: arguments.pop(name) for name in changes})
+    from cellseg_engine.train.ensemble import train_ensemble
     from cellseg_engine.train.options import TrainingOptions
     from cellseg_engine.train.run import train
 
     options = TrainingOptions(paths=paths, out=out, recipe=recipe, settings=settings, **arguments)
-    with _reporter(as_json) as (report, warn):
-        result = train(options, report, warn)
-    if as_json:
-        click.echo(json.dumps(_as_event(result), ensure_ascii=False))
+    with training_reporter(as_json) as (report, warn):
+        if networks > 1:
+            ensemble = train_ensemble(options, networks, report, warn)
+        else:
+            result = train(options, report, warn)
+    if networks > 1:
+        _tell_ensemble(ensemble, as_json)
+    elif as_json:
+        print_event("done", **_as_event(result))
     else:
         _tell(result, out)
     return 0
 
 
-@contextmanager
-def _reporter(
-    as_json: bool,
-) -> Iterator[tuple[Callable[[TrainingProgress], None], Callable[[str], None]]]:
-    """Give how to show progress and warnings: a bar for people, lines for programs."""
-    if as_json:
-        yield (
-            _print_progress,
-            lambda text: click.echo(
-                json.dumps({"event": "warning", "message": text}, ensure_ascii=False)
-            ),
-        )
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  elapsed"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        tasks: dict[str, Any] = {}
-        lines = _EpochLines()
-
-        def report(progress: TrainingProgress) -> None:
-            if not console.is_terminal:
-                lines.report(progress)
-                return
-            stage = "training" if progress.stage == "scoring" else progress.stage
-            if stage not in tasks:
-                for task in tasks.values():
-                    bar.update(task, visible=False)
-                tasks[stage] = bar.add_task(stage)
-            bar.update(
-                tasks[stage],
-                description=_describe(progress),
-                completed=progress.done,
-                total=progress.total,
-            )
-
-        yield report, lambda text: _warn(text, bar.console.print if console.is_terminal else None)
-
-
-class _EpochLines:
-    """For a log file: a line when reading begins, and one per epoch."""
-
-    def __init__(self) -> None:
-        self._told: tuple[str, int] = ("", 0)
-        self._began, self._done_before = time.monotonic(), 0
-
-    def report(self, progress: TrainingProgress) -> None:
-        place = (progress.stage, progress.epoch)
-        if progress.stage == "scoring" or place == self._told:
-            return
-        if self._told[0] != progress.stage:
-            self._began, self._done_before = time.monotonic(), progress.done
-        self._told = place
-        click.echo(_describe(progress) + self._left(progress), err=True)
-
-    def _left(self, progress: TrainingProgress) -> str:
-        done = progress.done - self._done_before
-        if done <= 0:
-            return ""
-        seconds = (time.monotonic() - self._began) / done * (progress.total - progress.done)
-        return f"  about {math.ceil(seconds / 60)} min left"
-
-
-def _warn(text: str, show: Callable[..., None] | None) -> None:
-    if show is None:
-        click.echo(f"Warning: {text}", err=True)
-    else:
-        show(f"Warning: {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _describe(progress: TrainingProgress) -> str:
-    if not progress.n_epochs:
-        return progress.stage
-    text = f"epoch {progress.epoch}/{progress.n_epochs}"
-    if not math.isnan(progress.loss):
-        text += f"  loss {progress.loss:.3f}"
-    if not math.isnan(progress.score):
-        text += f"  best AP {progress.score:.3f}"
-    return text + ("  scoring" if progress.stage == "scoring" else "")
-
-
-def _print_progress(progress: TrainingProgress) -> None:
-    values = {
-        "event": "progress",
-        "stage": progress.stage,
-        "done": progress.done,
-        "total": progress.total,
-        "epoch": progress.epoch,
-        "n_epochs": progress.n_epochs,
-        "loss": None if math.isnan(progress.loss) else progress.loss,
-        "score": None if math.isnan(progress.score) else progress.score,
-    }
-    click.echo(json.dumps(values))
-
-
 def _as_event(result: TrainingResult) -> dict[str, Any]:
     return {
-        "event": "done",
         "model": str(result.model),
         "chosen_epoch": result.trained.epoch,
         "scores": result.trained.validation,
@@ -374,4 +283,18 @@ def _tell(result: TrainingResult, out: Path) -> None:
     click.echo(
         f"Model: {result.model}\nUse it: cellseg segment IMAGES --out RESULTS --model "
         f"{result.model}"
+    )
+
+
+def _tell_ensemble(ensemble: EnsembleResult, as_json: bool) -> None:
+    """Say what came out of several networks."""
+    folder, n_networks = f"{ensemble.folder}{os.sep}", len(ensemble.files)
+    if as_json:
+        print_event("done", model=folder, networks=[str(path) for path in ensemble.files])
+        return
+    click.echo(
+        f"Model: {folder}, {n_networks} networks whose outputs are averaged; the scores of each "
+        f"are in the folders network_1 to network_{n_networks}.\n"
+        f"Use it: cellseg segment IMAGES --out RESULTS --model {folder}\n"
+        f"Make it a name: cellseg models import {folder} --name NAME"
     )
