@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from cellseg_engine.cli.models_build import command as build_command
 from cellseg_engine.cli.models_choose import compare_command, suggest_command
 from cellseg_engine.cli.models_export import command as export_command
 from cellseg_engine.cli.options import GivenPath
@@ -19,7 +20,7 @@ from cellseg_engine.zoo import store
 
 @click.group(name="models", context_settings={"max_content_width": 100})
 def command() -> None:
-    """List, explain, suggest, compare, get, import and export models."""
+    """List, explain, suggest, compare, get, import, export and build models."""
 
 
 @command.command(name="list")
@@ -149,6 +150,7 @@ def remove_command(model: str) -> None:
     click.echo(f"Removed {model}.")
 
 
+command.add_command(build_command)
 command.add_command(export_command)
 command.add_command(suggest_command)
 command.add_command(compare_command)

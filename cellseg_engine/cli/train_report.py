@@ -74,23 +74,35 @@ class _EpochLines:
 
     def __init__(self) -> None:
         self._told: tuple[str, int] = ("", 0)
-        self._began, self._done_before = time.monotonic(), 0
+        self._left = minutes_left()
 
     def report(self, progress: TrainingProgress) -> None:
         place = (progress.stage, progress.epoch)
         if progress.stage == "scoring" or place == self._told:
             return
-        if self._told[0] != progress.stage:
-            self._began, self._done_before = time.monotonic(), progress.done
         self._told = place
-        click.echo(_describe(progress) + self._left(progress), err=True)
+        left = self._left(progress.stage, progress.done, progress.total)
+        click.echo(_describe(progress) + left, err=True)
 
-    def _left(self, progress: TrainingProgress) -> str:
-        done = progress.done - self._done_before
-        if done <= 0:
+
+def minutes_left() -> Callable[[object, int, int], str]:
+    """Give what says how long a stage still takes, from the stage, what is done, and the total.
+
+    What was done before the first call of a stage does not count.
+    """
+    stage_before: object = None
+    began, done_before = time.monotonic(), 0
+
+    def left(stage: object, done: int, total: int) -> str:
+        nonlocal stage_before, began, done_before
+        if stage != stage_before:
+            stage_before, began, done_before = stage, time.monotonic(), done
+        if done <= done_before:
             return ""
-        seconds = (time.monotonic() - self._began) / done * (progress.total - progress.done)
+        seconds = (time.monotonic() - began) / (done - done_before) * (total - done)
         return f"  about {math.ceil(seconds / 60)} min left"
+
+    return left
 
 
 def _warn(text: str, show: Callable[..., None] | None) -> None:

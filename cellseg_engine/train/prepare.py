@@ -81,7 +81,7 @@ def prepare(
     check_options(options)
     threads = torch.get_num_threads()  # before kernels of numba change it
     start = find_start(options)
-    data = read_data(options, start, found or _find(options, options.role), report)
+    data = read_data(options, start, found or find_images(options, options.role), report)
     return prepare_data(options, start, data, threads)
 
 
@@ -132,6 +132,29 @@ def find_start(options: TrainingOptions) -> WeightsFile | None:
     return start
 
 
+def find_images(options: TrainingOptions, role: str) -> Found:
+    """Find the annotated images of a training.
+
+    Parameters
+    ----------
+    role
+        Rows of a manifest that count.
+
+    Raises
+    ------
+    ReadError, TrainingDataError
+        There are none, or they cannot be told apart.
+    """
+    return find_sources(
+        options.paths,
+        annotations=options.annotations,
+        image_suffix=options.image_suffix,
+        mask_suffix=options.mask_suffix,
+        role=role,
+        kinds=options.kinds,
+    )
+
+
 def is_chain(start: WeightsFile | None) -> bool:
     """Say whether weights are a fine-tune; models that come with the program are bases."""
     return start is not None and bool(start.card.start_name) and not is_in_catalogue(start.sha256)
@@ -175,17 +198,6 @@ def data_options(options: TrainingOptions, card: ModelCard) -> DataOptions:
 def validate_every(options: TrainingOptions) -> int:
     """Give the epochs between two scores of the held-out images."""
     return options.validate_every or max(1, options.recipe.epochs // 20)
-
-
-def _find(options: TrainingOptions, role: str) -> Found:
-    return find_sources(
-        options.paths,
-        annotations=options.annotations,
-        image_suffix=options.image_suffix,
-        mask_suffix=options.mask_suffix,
-        role=role,
-        kinds=options.kinds,
-    )
 
 
 def _first_card(options: TrainingOptions, start: WeightsFile | None) -> ModelCard:
