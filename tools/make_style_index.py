@@ -51,6 +51,7 @@ def main() -> int:
     )
     parser.add_argument("--per-kind", type=int, default=0, help="at most so many images of a kind")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--cache", type=Path, help="keeps the style of each image, to go on later")
     parser.add_argument("--out", type=Path, default=INDEX_FILE)
     given = parser.parse_args()
     try:
@@ -62,7 +63,7 @@ def main() -> int:
                 f"which model is for {', '.join(sorted(unknown))}? Give --model KIND=MODEL"
             )
         settings = make_settings({"model": given.network, "device": given.device})
-        index = make_index(sources, settings, models, progress=show_progress)
+        index = make_index(sources, settings, models, given.cache, show_progress)
         with staged(given.out.parent) as stage:
             write_index(stage.path(given.out.name), index)
     except CellSegError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,6 +72,8 @@ def train_ensemble(
         )
     options = replace(options, flow_cache=options.flow_cache or options.out / "flows")
     name = model_name(options)
+    targets = tuple(options.out / f"{name}_{n + 1}.safetensors" for n in range(n_networks))
+    _refuse_others(options.out, targets)
     first = prepare(options, report)
     files = []
     for number in range(n_networks):
@@ -82,11 +84,20 @@ def train_ensemble(
             seed=options.seed + number,
         )
         files.append(_train_member(member, first, number, n_networks, report, warn))
-    targets = tuple(options.out / f"{name}_{n + 1}.safetensors" for n in range(n_networks))
     with staged(options.out) as stage:
         for file, target in zip(files, targets, strict=True):
             shutil.copyfile(file, stage.path(target.name))
     return EnsembleResult(options.out, targets)
+
+
+def _refuse_others(folder: Path, targets: Sequence[Path]) -> None:
+    """Make sure that the folder, which stands for the model, holds no other weights."""
+    others = sorted(set(folder.glob("*.safetensors")) - set(targets))
+    if others:
+        raise SettingsError(
+            f"{others[0]} would be taken for a network of the ensemble in {folder}.",
+            hint="Give another --out, or take the file away.",
+        )
 
 
 def _train_member(

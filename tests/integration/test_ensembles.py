@@ -164,6 +164,11 @@ def test_use_that_makes_no_ensemble(cli: Cli, pairs: Path, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelNotFoundError, match=r"no weights files \(\.safetensors\) in"):
         read_model(f"{tmp_path}/empty/")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/old.safetensors").write_bytes(b"")
+    other = cli("train", pairs, "--out", tmp_path / "m", *QUICK, "--networks", 2)
+    assert other.code == 2
+    assert "old.safetensors would be taken for a network of the ensemble" in other.err
     sizes = cli("train", pairs, "--out", tmp_path / "m", *QUICK, "--networks", 2, "--epochs", 0)
     assert sizes.code == 2
     assert "With 0 epochs all networks of an ensemble are the same" in sizes.err
