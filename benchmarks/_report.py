@@ -142,7 +142,7 @@ def finish(
             "",
             f"* Machine: {facts['machine']}.",
             f"* Here: {_list_versions(own_versions())}.",
-            f"* Peer: {_list_versions(peer_versions)}.",
+            *([f"* Peer: {_list_versions(peer_versions)}."] if peer_versions else []),
             "",
             *(section.to_markdown() for section in sections),
         ]

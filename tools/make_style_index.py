@@ -1,6 +1,7 @@
-"""Make the index of training styles: python tools/make_style_index.py TABLE... --network MODEL.
+"""Make the index of training styles: python tools/make_style_index.py [TABLE...] [--network MODEL].
 
-TABLE is a table of images as tools/train_models.py writes it (images.csv), or a manifest.csv. The
+TABLE is a table of images as tools/train_models.py writes it (images.csv), or a manifest.csv;
+without one it is the training images of all shipped models, in ../shared/data (or --data). The
 network looks at every image of the role train as `cellseg models suggest` does: without knowing
 the diameter. The index goes to cellseg_engine/zoo/styles.npz, or to --out.
 """
@@ -9,25 +10,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from cellseg_engine.errors import CellSegError
-from cellseg_engine.io.images import read_image
 from cellseg_engine.io.staging import staged
-from cellseg_engine.pipeline.segmenter import Segmenter
-from cellseg_engine.pipeline.style import image_style
 from cellseg_engine.settings import make_settings
 from cellseg_engine.train.sources import Source, find_sources
-from cellseg_engine.zoo.styles import INDEX_FILE, StyleIndex, score_index, write_index
+from cellseg_engine.train.style_index import make_index
+from cellseg_engine.zoo.styles import INDEX_FILE, score_index, write_index
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.train_models import DIAM_MEAN_PX, PLANS, ROOT, training_rows
 
 MODELS = {
     "fluo": "nuclei",
     "fluo-large": "nuclei",
+    "fluo-small": "nuclei",
     "histology": "nuclei",
     "brightfield": "nuclei",
     "phase": "phase",
@@ -39,7 +39,8 @@ MODELS = {
 def main() -> int:
     """Look at the images and write the index."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", nargs="+", type=Path)
+    parser.add_argument("tables", nargs="*", type=Path)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
     parser.add_argument("--network", default="generalist", help="whose styles; default: generalist")
     parser.add_argument(
         "--model",
@@ -50,16 +51,19 @@ def main() -> int:
     )
     parser.add_argument("--per-kind", type=int, default=0, help="at most so many images of a kind")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--cache", type=Path, help="keeps the style of each image, to go on later")
     parser.add_argument("--out", type=Path, default=INDEX_FILE)
     given = parser.parse_args()
     try:
         models = _models(given.model)
-        sources = _choose(find_sources(given.tables).sources, given.per_kind)
+        found = find_sources(given.tables).sources if given.tables else shipped_images(given.data)
+        sources = _choose(found, given.per_kind)
         if unknown := {source.kind for source in sources} - models.keys():
             parser.error(
                 f"which model is for {', '.join(sorted(unknown))}? Give --model KIND=MODEL"
             )
-        index = make_index(sources, given.network, models, given.device)
+        settings = make_settings({"model": given.network, "device": given.device})
+        index = make_index(sources, settings, models, given.cache, show_progress)
         with staged(given.out.parent) as stage:
             write_index(stage.path(given.out.name), index)
     except CellSegError as error:
@@ -71,38 +75,28 @@ def main() -> int:
     return 0
 
 
-def make_index(
-    sources: Iterable[Source], network: str, models: dict[str, str], device: str = "auto"
-) -> StyleIndex:
-    """Give the index of the styles of images."""
-    sources = list(sources)
-    segmenter = Segmenter(make_settings({"model": network, "device": device}))
-    styles = []
-    start = time.perf_counter()
-    for number, source in enumerate(sources, start=1):
-        image = read_image(source.image, axes=source.axes or None)
-        settings = make_settings(
-            {"model": network, "device": device, "channel": source.channel or "auto"}
+def shipped_images(data: Path) -> list[Source]:
+    """Give the images that the shipped models are trained on, each kind of them once."""
+    rows = [row for plan in PLANS.values() for row in training_rows(data, plan, DIAM_MEAN_PX)]
+    return [
+        Source(
+            name=row["path"],
+            image=Path(row["image"]),
+            annotation=Path(row["labels"]),
+            annotation_kind="labels",
+            kind=row["kind"],
+            group=row["group"],
+            axes=row["axes"],
+            channel=row["channel"],
         )
-        seen = image_style(
-            segmenter,
-            image.pixels,
-            image.axes,
-            settings=settings,
-            channel_names=image.channel_names,
-        )
-        styles.append(seen.style)
-        seconds = time.perf_counter() - start
-        print(f"{number}/{len(sources)} {source.name}: {seen.diameter_px:.1f} px, {seconds:.0f} s")
-    return StyleIndex(
-        np.array(styles, np.float32),
-        tuple(source.name for source in sources),
-        tuple(source.kind for source in sources),
-        tuple(source.group for source in sources),
-        {kind: models[kind] for kind in sorted({source.kind for source in sources})},
-        network,
-        segmenter.model.weights_sha256,
-    )
+        for row in rows
+    ]
+
+
+def show_progress(done: int, total: int) -> None:
+    """Print a line now and then."""
+    if done % 25 == 0 or done == total:
+        print(f"{done}/{total} images", flush=True)
 
 
 def _models(given: Iterable[str]) -> dict[str, str]:

@@ -22,6 +22,8 @@ import tifffile
 ROOT = Path(__file__).resolve().parents[1]
 LARGE_CROPS = 2
 """From this many crops on an image counts as large: it is drawn more often, it has more to see."""
+DIAM_MEAN_PX = 17
+"""At which the networks see objects."""
 SMALL_PX = 13
 """Below this diameter objects count as small: they are the hardest, and are drawn more often."""
 
@@ -96,7 +98,7 @@ def main() -> int:
     plan = PLANS[given.model]
     given.out.mkdir(parents=True, exist_ok=True)
     table = given.out / "images.csv"
-    rows = list(training_rows(given.data.resolve(), plan, diam_mean_px=17))
+    rows = list(training_rows(given.data.resolve(), plan, DIAM_MEAN_PX))
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -105,7 +107,8 @@ def main() -> int:
     command = [
         *(sys.executable, "-m", "cellseg_engine", "train", str(table)),
         *("--out", str(given.out / given.model), "--recipe", "shipped"),
-        *("--start-from", given.start_from or plan.start_from, "--licence", "CC0-1.0"),
+        *("--start-from", given.start_from or plan.start_from, "--allow-chain"),
+        *("--licence", "CC0-1.0"),
         *("--validate-every", "4"),
         *("--description", plan.description),
         *("--weights", ",".join(f"{kind}={plan.weights[kind]}" for kind in kinds)),

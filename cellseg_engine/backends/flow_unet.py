@@ -63,7 +63,8 @@ class FlowUNet:
         self.device = self._runtimes[0].device
         self.precision = self._runtimes[0].precision
         self.runtime = dict(self._runtimes[0].about)
-        self.warnings = self._runtimes[0].warnings
+        each = (warning for one in self._runtimes for warning in one.warnings)
+        self.warnings = tuple(dict.fromkeys(each))
 
     def predict(
         self,

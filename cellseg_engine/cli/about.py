@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
     return (
         f"Objects were segmented with cellseg-engine {run['cellseg_engine']} (CellSeg Bridges), "
         "which implements the flow-field approach of Stringer et al. (2021), using the model "
-        f"{model['name']} (version {model['version']}, weights SHA-256 "
-        f"{model['weights_sha256'][0][:12]}..., {model['licence']}). Images ({channels}) were "
+        f"{model['name']} (version {model['version']}, {_weights(model['weights_sha256'])}, "
+        f"{model['licence']}). Images ({channels}) were "
         f"normalised to the {settings['percentile_low']:g} and {settings['percentile_high']:g} "
         f"percentiles{' and inverted' if run['inverted'] else ''}; the object diameter was {how} "
         f"{run['diameter_px']:.1f} px. Pixels with a probability above "
@@ -90,6 +91,12 @@ def _linking(settings: dict[str, Any]) -> str:
             f"over union exceeded {settings['stitch_threshold']:g}."
         )
     return text
+
+
+def _weights(hashes: Sequence[str]) -> str:
+    """Name the weights of a model; of an ensemble those of each network."""
+    several = f"the average of {len(hashes)} networks, " if len(hashes) > 1 else ""
+    return f"{several}weights SHA-256 {', '.join(f'{one[:12]}...' for one in hashes)}"
 
 
 def _removals(settings: dict[str, Any]) -> str:

@@ -42,6 +42,7 @@ OPTIONAL = {
     "zarr": ("OME-Zarr images", "pip install 'cellseg-engine[omezarr]'"),
     "imagej": ("ImageJ from Python", "pip install 'cellseg-engine[imagej]'"),
     "napari": ("the napari viewer", "pip install 'cellseg-engine[napari]'"),
+    "graspologic_native": ("a zoo of your own models", "pip install 'cellseg-engine[zoo]'"),
     "onnx": ("models for other programs", "pip install 'cellseg-engine[export]'"),
     "bioio": (".nd2, .czi and .lif files", "pip install bioio bioio-nd2 bioio-czi bioio-lif"),
 }

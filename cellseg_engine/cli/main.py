@@ -18,6 +18,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "segment": "Find the cells or nuclei in images, folders or plates.",
     "train": "Train a model on your own annotated images.",
+    "learning-curve": "Say how many annotated objects are worth having.",
     "evaluate": "Score label images against the truth.",
     "models": "List, explain, suggest, compare, import and export models.",
     "serve": "Run the engine as a service for Fiji, CellProfiler and other machines.",
@@ -42,7 +43,9 @@ class LazyGroup(click.Group):
     ) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"cellseg_engine.cli.{name}").command
+        command: click.Command = importlib.import_module(
+            f"cellseg_engine.cli.{name.replace('-', '_')}"
+        ).command
         return command
 
     def format_commands(

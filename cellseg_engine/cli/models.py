@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from cellseg_engine.cli.models_build import command as build_command
 from cellseg_engine.cli.models_choose import compare_command, suggest_command
 from cellseg_engine.cli.models_export import command as export_command
 from cellseg_engine.cli.options import GivenPath
@@ -19,7 +20,7 @@ from cellseg_engine.zoo import store
 
 @click.group(name="models", context_settings={"max_content_width": 100})
 def command() -> None:
-    """List, explain, suggest, compare, get, import and export models."""
+    """List, explain, suggest, compare, get, import, export and build models."""
 
 
 @command.command(name="list")
@@ -120,7 +121,8 @@ def import_command(
     """Copy weights into the models folder, to use them by name.
 
     FILES are official Cellpose 1-3 weights (.pth or without ending) or CellSeg .safetensors;
-    several files are the networks of one ensemble, whose outputs are averaged.
+    several files, or a folder of .safetensors, are the networks of one ensemble, whose outputs are
+    averaged.
     """
     entry = store.import_model(
         files,
@@ -131,9 +133,10 @@ def import_command(
         size_file=size_model,
     )
     card = entry.card()
+    several = f" ({len(entry.files)} networks)" if len(entry.files) > 1 else ""
     click.echo(
-        f"Imported {entry.name}: licence {card.licence}, from {card.origin}. Use it with --model "
-        f"{entry.name}."
+        f"Imported {entry.name}{several}: licence {card.licence}, from {card.origin}. Use it with "
+        f"--model {entry.name}."
     )
     if card.licence == "unknown":
         click.echo("State its licence with --licence if results are to be published.", err=True)
@@ -147,6 +150,7 @@ def remove_command(model: str) -> None:
     click.echo(f"Removed {model}.")
 
 
+command.add_command(build_command)
 command.add_command(export_command)
 command.add_command(suggest_command)
 command.add_command(compare_command)

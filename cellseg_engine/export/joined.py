@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cellseg_engine.errors import WeightsError
-from cellseg_engine.nets.card import WeightsFile
+from cellseg_engine.nets.card import WeightsFile, check_ensemble
 from cellseg_engine.nets.unet import NetworkAverage
 from cellseg_engine.nets.weights import build_network
 
@@ -30,14 +29,10 @@ def join_networks(files: Sequence[WeightsFile]) -> nn.Module:
     Raises
     ------
     WeightsError
-        The networks differ in channels or diameter.
+        The networks of an ensemble do not go together.
     """
     cards = [file.card for file in files]
-    if len({(card.n_channels, card.diam_mean_px) for card in cards}) > 1:
-        raise WeightsError(
-            "The networks of the ensemble differ in channels or diameter.",
-            hint="Import only networks that were trained alike.",
-        )
+    check_ensemble(cards[0].name, files)
     networks = [build_network(file) for file in files]
     for net, card in zip(networks, cards, strict=True):
         with torch.no_grad():

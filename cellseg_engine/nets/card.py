@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class ModelCard:
         ``v3``, ``v2`` or ``paper``: the flow targets it was trained on.
     diameter_range_px
         Smallest and largest image diameter that its size model was trained on; (0, 0) if unknown.
+    start_name, start_sha256
+        The model whose weights the training went on from; empty if unknown or random.
     """
 
     name: str
@@ -59,6 +62,8 @@ class ModelCard:
     training_data: str = "unknown"
     training_data_sha256: str = ""
     diameter_range_px: tuple[float, float] = (0.0, 0.0)
+    start_name: str = ""
+    start_sha256: str = ""
 
     def with_changes(self, **changes: Any) -> ModelCard:
         """Give the card with some values replaced."""
@@ -140,6 +145,33 @@ def write_weights(
         stored |= {SIZE_PREFIX + name: array for name, array in size_model.to_arrays().items()}
     metadata = {METADATA_KEY: json.dumps({"format": FORMAT, **asdict(card)}, sort_keys=True)}
     save_file(stored, path, metadata=metadata)
+
+
+def check_ensemble(name: str, files: Sequence[WeightsFile]) -> None:
+    """Make sure that the outputs of the networks of a model can be averaged.
+
+    Raises
+    ------
+    WeightsError
+        They differ in channels, diameter or flow targets, or two of them are the same.
+    """
+    cards = [file.card for file in files]
+    for what, values in (
+        ("channels", {card.n_channels for card in cards}),
+        ("the diameter at which they see objects", {card.diam_mean_px for card in cards}),
+        ("the flow targets that they were trained on", {card.flow_variant for card in cards}),
+    ):
+        if len(values) > 1:
+            listed = " and ".join(str(value) for value in sorted(values, key=str))
+            raise WeightsError(
+                f"The networks of the ensemble {name} differ in {what}: {listed}.",
+                hint="Average only networks that were trained alike.",
+            )
+    if len({file.sha256 for file in files}) < len(files):
+        raise WeightsError(
+            f"Two networks of the ensemble {name} are the same file.",
+            hint="Name each once; networks of an ensemble are trained with different seeds.",
+        )
 
 
 def file_sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 
@@ -26,6 +27,17 @@ def make_optimizer(net: ResidualUNet, recipe: Recipe) -> torch.optim.Optimizer:
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
+
+
+def fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
+    """Give the precision that is the faster one for training on a device."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return "fp32"  # an old torch, or a device without bf16
+    abilities = torch.cpu.get_capabilities()
+    has_bf16 = abilities.get("amx_bf16", False) or abilities.get("avx512_bf16", False)
+    return "bf16" if has_bf16 else "fp32"
 
 
 @contextlib.contextmanager

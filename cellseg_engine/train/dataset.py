@@ -198,9 +198,6 @@ def _make_image(
 ) -> TrainingImage:
     n_used = 1 + max(np.flatnonzero(pixels.any(axis=(1, 2))), default=0)
     kept = np.ascontiguousarray(pixels[:n_used])
-    digest = hashlib.sha256(f"{kept.shape}".encode())
-    digest.update(kept.data)
-    digest.update(np.ascontiguousarray(clean.labels).data)
     return TrainingImage(
         name=name,
         kind=source.kind,
@@ -210,8 +207,16 @@ def _make_image(
         flows=flows,
         diameter_px=max(MIN_DIAMETER_PX, median_diameter(clean.labels)),
         n_objects=clean.n_objects,
-        sha256=digest.hexdigest(),
+        sha256=image_sha256(kept, clean.labels),
     )
+
+
+def image_sha256(pixels: np.ndarray, labels: np.ndarray) -> str:
+    """Give the hash of an image and its labels."""
+    digest = hashlib.sha256(f"{pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    digest.update(np.ascontiguousarray(labels).data)
+    return digest.hexdigest()
 
 
 def _refuse_faults(faults: Sequence[tuple[Source, CellSegError]], n_sources: int) -> None:

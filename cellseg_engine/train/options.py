@@ -12,7 +12,6 @@ from cellseg_engine.settings import DEFAULT_MODEL, Settings
 from cellseg_engine.train.annotations import Disjoint
 from cellseg_engine.train.dataset import Remark
 from cellseg_engine.train.recipes import Recipe
-from cellseg_engine.train.sampling import HELD_OUT_SHARE
 from cellseg_engine.train.size_fit import SizeFit
 from cellseg_engine.train.sources import Annotations
 from cellseg_engine.train.state import Trained
@@ -46,8 +45,11 @@ class TrainingOptions:
         See `cellseg_engine.train.sampling.parse_weights`.
     disjoint
         See `cellseg_engine.train.annotations.clean_labels`.
+    allow_chain
+        Start from a model that was itself fine-tuned.
     held_out_share
-        Part of the images to choose the best weights by, in whole groups.
+        Part of the images to choose the best weights by, in whole groups; None for 12 %, or
+        nothing where there is one group only.
     validate_every
         Epochs between two scores of them; 0 for twenty scores over the training.
     diam_mean_px
@@ -84,7 +86,8 @@ class TrainingOptions:
     axes: str = ""
     weights: str = ""
     disjoint: Disjoint = "split"
-    held_out_share: float = HELD_OUT_SHARE
+    allow_chain: bool = False
+    held_out_share: float | None = None
     validate_every: int = 0
     diam_mean_px: float = 0.0
     n_channels: int = 2
@@ -144,7 +147,7 @@ def check_options(options: TrainingOptions) -> None:
         raise SettingsError(
             f"crop_px = {options.crop_px} is not allowed: it must be a multiple of 8, at least 16."
         )
-    if not 0 <= options.held_out_share <= 0.5:
+    if options.held_out_share is not None and not 0 <= options.held_out_share <= 0.5:
         raise SettingsError(
             f"held_out_share = {options.held_out_share:g} is not allowed: it must be 0 to 0.5."
         )

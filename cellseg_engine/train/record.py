@@ -64,6 +64,21 @@ def check_earlier(folder: Path, plan: dict[str, Any], fingerprint: str) -> bool:
     return True
 
 
+def finished_model(folder: Path, fingerprint: str) -> Path | None:
+    """Give the model of a folder if it is that of the same training, finished.
+
+    Raises
+    ------
+    ReadError
+        There is a record and it cannot be read.
+    """
+    earlier = read_record(folder)
+    if earlier is None or not earlier["complete"] or earlier["fingerprint"] != fingerprint:
+        return None
+    model = folder / str(earlier["model"])
+    return model if model.is_file() else None
+
+
 def write_record(folder: Path, content: dict[str, Any]) -> None:
     """Write training.json, replacing an earlier one."""
     with staged(folder) as stage:

@@ -24,12 +24,17 @@ _NAMED_WEIGHT = re.compile(r"(.+?)=([^,=]*)(?:,|$)")  # the names of kinds may h
 
 
 def hold_out(
-    images: Sequence[TrainingImage], share: float, seed: int
+    images: Sequence[TrainingImage], share: float | None, seed: int
 ) -> tuple[list[TrainingImage], list[TrainingImage]]:
     """Split images into those to train on and those to choose the model by.
 
     Groups stay whole. Of each kind, random groups are held out until they are at least the share
     of its images; the last group of a kind is never held out.
+
+    Parameters
+    ----------
+    share
+        None for `HELD_OUT_SHARE`, or for nothing where that cannot be.
 
     Returns
     -------
@@ -39,10 +44,11 @@ def hold_out(
     Raises
     ------
     TrainingDataError
-        There are too few groups to hold one out.
+        There are too few groups to hold the given share out.
     """
     if share == 0:
         return list(images), []
+    wanted_share = HELD_OUT_SHARE if share is None else share
     rng = np.random.default_rng([seed, _SPLIT])
     held: set[tuple[str, str]] = set()
     for kind in sorted({image.kind for image in images}):
@@ -51,7 +57,7 @@ def hold_out(
             if image.kind == kind:
                 counts[image.group] += 1
         groups = [sorted(counts)[index] for index in rng.permutation(len(counts))]
-        wanted, taken = share * sum(counts.values()), 0
+        wanted, taken = wanted_share * sum(counts.values()), 0
         for group in groups[:-1]:
             if taken >= wanted:
                 break
@@ -62,6 +68,8 @@ def hold_out(
     training = [image for image in images if image.group not in held_groups]
     validation = [image for image in images if image.group in held_groups]
     if not training or not validation:
+        if share is None:
+            return list(images), []
         raise TrainingDataError(
             f"{_count(images)} cannot be split into images to train on and images to choose the "
             "best model by.",

@@ -58,7 +58,7 @@ class TrainingProgress:
     Attributes
     ----------
     stage
-        ``reading``, ``training``, ``scoring`` or ``size model``.
+        ``reading``, ``styles``, ``training``, ``scoring`` or ``size model``.
     done, total
         Steps of the whole training, or images of the stage.
     epoch, n_epochs

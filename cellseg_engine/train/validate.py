@@ -31,7 +31,7 @@ class Validation:
     flow_loss, probability_loss
         Means over the middles of the images, without augmentation.
     scores
-        Of the objects found at the true diameter with the default settings.
+        Of the objects found with the default settings.
     """
 
     flow_loss: float
@@ -78,8 +78,15 @@ def validate(
     crop_px: int,
     device: str,
     precision: str,
+    diameter_px: float = 0.0,
 ) -> Validation:
-    """Score a network on images; it is left in training mode."""
+    """Score a network on images; it is left in training mode.
+
+    Parameters
+    ----------
+    diameter_px
+        For the objects of all images; 0 for the true one of each.
+    """
     net.eval()
     model = make_model(net, card, device, precision)
     settings = make_settings(device=device, precision=precision)
@@ -88,10 +95,11 @@ def validate(
     for image in images:
         sums += _image_losses(model, image, card, crop_px)
         pixels = full_channels(image, card.n_channels)
-        scale = card.diam_mean_px / image.diameter_px
+        diameter = diameter_px or image.diameter_px
+        scale = card.diam_mean_px / diameter
         fields = predict_at_scale(model, pixels, scale, settings, Ticker(None, None))
         fields = resize_fields(fields, (pixels.shape[1], pixels.shape[2]))
-        iterations = derive_iterations(settings, image.diameter_px, card.diam_mean_px)
+        iterations = derive_iterations(settings, diameter, card.diam_mean_px)
         found = fields_to_labels(fields, settings, iterations, card.flow_variant)
         scores.append(score_image(image.labels, found.labels))
     net.train()

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from cellseg_engine.errors import ModelNotFoundError, SettingsError, WeightsError, WriteError
-from cellseg_engine.nets.card import ModelCard, file_sha256, is_file, read_card
+from cellseg_engine.nets.card import (
+    ModelCard,
+    check_ensemble,
+    file_sha256,
+    is_file,
+    read_card,
+)
 
 if TYPE_CHECKING:
     from cellseg_engine.backends.flow_unet import FlowUNet
@@ -152,7 +158,7 @@ def find_model(name: str) -> ModelEntry:
 
 
 def read_model(name: str) -> list[WeightsFile]:
-    """Read all weights of a model, by name or by the path of a weights file.
+    """Read all weights of a model, by name or by the path of a weights file or a folder of them.
 
     Raises
     ------
@@ -164,9 +170,12 @@ def read_model(name: str) -> list[WeightsFile]:
     from cellseg_engine.nets.weights import load_weights
 
     if looks_like_path(name):
-        return [load_weights(_expand(name))]
+        files = [load_weights(path) for path in weights_files(_expand(name))]
+        check_ensemble(name, files)
+        return files
     entry = find_model(name)
     weights = [load_weights(path) for path in entry.files]
+    check_ensemble(name, weights)
     for path, expected, found in zip(entry.files, entry.sha256, weights, strict=False):
         if found.sha256 != expected:
             raise WeightsError(
@@ -174,6 +183,25 @@ def read_model(name: str) -> list[WeightsFile]:
                 hint="Install cellseg-engine again.",
             )
     return weights
+
+
+def weights_files(path: Path) -> list[Path]:
+    """Give the weights files that a path stands for: of a folder all its ``.safetensors`` files.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The folder has none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.safetensors"))
+    if not found:
+        raise ModelNotFoundError(
+            f"There are no weights files (.safetensors) in the folder {path}.",
+            hint="Give a weights file, or the folder that `cellseg train` made.",
+        )
+    return found
 
 
 def load_model(
@@ -184,7 +212,7 @@ def load_model(
     Parameters
     ----------
     name
-        A name of `list_models`, or the path of a weights file.
+        A name of `list_models`, or the path of a weights file or of a folder of them.
     device, precision
         As in the settings.
     runtime
@@ -200,12 +228,6 @@ def load_model(
     from cellseg_engine.nets.weights import build_network
 
     files = read_model(name)
-    cards = [file.card for file in files]
-    if len({(card.n_channels, card.diam_mean_px) for card in cards}) > 1:
-        raise WeightsError(
-            f"The networks of the ensemble {name} differ in channels or diameter.",
-            hint="Import only networks that were trained alike.",
-        )
     agreement = 0.0 if looks_like_path(name) else find_model(name).bf16_agreement
     runtimes = [
         make_runtime(
@@ -218,7 +240,7 @@ def load_model(
         )
         for file in files
     ]
-    return FlowUNet(runtimes, cards[0], files[0].size_model, [file.sha256 for file in files])
+    return FlowUNet(runtimes, files[0].card, files[0].size_model, [file.sha256 for file in files])
 
 
 def import_model(
@@ -235,7 +257,7 @@ def import_model(
     Parameters
     ----------
     paths
-        One weights file, or several of one ensemble.
+        One weights file, or several of one ensemble, or a folder of them.
     name
         Its new name; the file's own if empty.
     licence, origin, flow_variant
@@ -254,9 +276,10 @@ def import_model(
     from cellseg_engine.nets.size_model import read_official_size_model
     from cellseg_engine.nets.weights import load_weights
 
-    name = name or paths[0].name.removesuffix(".pth").removesuffix(".safetensors")
+    name = name or paths[0].resolve().name.removesuffix(".pth").removesuffix(".safetensors")
     _check_new_name(name)
-    files = [load_weights(path) for path in paths]
+    files = [load_weights(file) for path in paths for file in weights_files(path)]
+    check_ensemble(name, files)
     size_model = read_official_size_model(size_file) if size_file else files[0].size_model
     given = {"licence": licence, "origin": origin, "flow_variant": flow_variant}
     changes = {key: value for key, value in given.items() if value}
@@ -298,6 +321,11 @@ def remove_model(name: str) -> None:
         shutil.rmtree(entry.files[0].parent)
 
 
+def is_in_catalogue(sha256: str) -> bool:
+    """Say whether a file of that hash is one of a model that comes with the program."""
+    return any(sha256 in entry.sha256 for entry in _catalogue())
+
+
 def _is_known(name: str) -> bool:
     """Say whether a model has this name, on this computer or not."""
     return any(entry.name == name for entry in [*_catalogue(), *_imported()])
@@ -334,7 +362,7 @@ def _check_new_name(name: str) -> None:
 
 
 def looks_like_path(name: str) -> bool:
-    """Say whether a model is given by the path of a weights file, and not by name."""
+    """Say whether a model is given by the path of a file or folder, and not by name."""
     if name == AUTO or _is_known(name):
         return False
     return (

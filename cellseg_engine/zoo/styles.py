@@ -66,7 +66,7 @@ class StyleIndex:
         Each training image is compared with those of other groups; images whose kind has
         fewer than 5 of those do not count, as long as there are others.
         """
-        distances = _distances(self.styles, self.styles)
+        distances = style_distances(self.styles, self.styles)
         kinds, groups = np.array(self.kinds), np.array(self.groups)
         distances[groups[:, None] == groups[None, :]] = np.inf
         others = (np.isfinite(distances) & (kinds[:, None] == kinds[None, :])).sum(axis=1)
@@ -195,7 +195,7 @@ def suggest_model(index: StyleIndex, style: np.ndarray) -> Suggestion:
     style
         float of shape (256,), unit length, of the network of the index.
     """
-    distances = _distances(style[None], index.styles)[0]
+    distances = style_distances(style[None], index.styles)[0]
     order = np.argsort(distances, kind="stable")[:N_NEAREST]
     neighbours = tuple(
         Neighbour(
@@ -326,7 +326,7 @@ def _check_index(index: StyleIndex) -> None:
         raise ValueError("the parts do not fit together")
 
 
-def _distances(styles: np.ndarray, others: np.ndarray) -> np.ndarray:
+def style_distances(styles: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Give Euclidean distances of unit vectors (N, 256) and (M, 256): float64 (N, M)."""
     cosines = styles.astype(np.float64) @ others.astype(np.float64).T
     return np.asarray(np.sqrt(np.maximum(0, 2 - 2 * cosines)))

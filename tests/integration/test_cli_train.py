@@ -123,15 +123,44 @@ def test_wrong_use_is_one_sentence(
     assert not (tmp_path / "m" / "m.safetensors").exists()
 
 
-def test_a_single_image_needs_a_decision(cli: Cli, tmp_path: Path) -> None:
+def test_a_single_image_is_enough_and_that_nothing_is_held_out_is_said(
+    cli: Cli, tmp_path: Path
+) -> None:
     folder = draw_pairs(tmp_path / "in", n=1)
-    refused = cli("train", folder, "--out", tmp_path / "m", *QUICK)
+    refused = cli("train", folder, "--out", tmp_path / "m", *QUICK, "--held-out-share", 0.12)
     assert refused.code == 2
     assert "1 annotated image (of 1 group) cannot be split" in refused.err
     assert "--held-out-share 0" in refused.err
-    taken = cli("train", folder, "--out", tmp_path / "m", *QUICK, "--held-out-share", 0)
+    taken = cli("train", folder, "--out", tmp_path / "m", *QUICK)
     assert taken.code == 0
     assert "No images are held out, so the last weights are kept" in taken.err
+
+
+def test_a_fine_tune_is_no_start_unless_it_is_meant(cli: Cli, pairs: Path, tmp_path: Path) -> None:
+    quick = (*QUICK[: QUICK.index("--diam-mean-px")], "--no-size-model")
+    first = ("train", pairs, "--out", tmp_path / "base", *QUICK, "--no-size-model")
+    assert cli(*first).code == 0
+    base = tmp_path / "base" / "base.safetensors"
+    tuned = tmp_path / "tuned" / "tuned.safetensors"
+    more = draw_pairs(tmp_path / "more", first=3)
+    assert cli("train", more, "--out", tuned.parent, *quick, "--start-from", base).code == 0
+    assert json.loads(cli("models", "info", tuned, "--json").out)["start_name"] == "base"
+
+    again = ("train", more, "--out", tmp_path / "again", *quick, "--start-from", tuned)
+    refused = cli(*again)
+    assert refused.code == 2
+    assert "tuned.safetensors was itself fine-tuned, from base (SHA-256 " in refused.err
+    assert "Start from base again, with all images annotated so far" in refused.err
+    assert not (tmp_path / "again").exists()
+    meant = cli(*again, "--allow-chain")
+    assert meant.code == 0
+    assert "The training goes on from tuned, which was itself fine-tuned, from base" in meant.err
+
+    # A size model leaves the weights alone, so there is no chain.
+    sizes = (*quick[:-1], "--epochs", 0, "--size-model", "--start-from", tuned)
+    assert cli("train", more, "--out", tmp_path / "sized", *sizes).code == 0
+    sized = tmp_path / "sized" / "sized.safetensors"
+    assert json.loads(cli("models", "info", sized, "--json").out)["start_name"] == "base"
 
 
 def test_a_finished_training_is_replaced_only_when_asked(

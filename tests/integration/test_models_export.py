@@ -189,5 +189,5 @@ def test_a_sample_becomes_the_test_input_at_the_scale_of_the_model(tmp_path: Pat
 
 def test_networks_that_were_trained_differently_are_not_averaged(tmp_path: Path) -> None:
     files = [load_weights(official(tmp_path / f"net_{n}", n_channels=n)) for n in (1, 2)]
-    with pytest.raises(WeightsError, match="differ in channels or diameter"):
+    with pytest.raises(WeightsError, match="differ in channels: 1 and 2"):
         join_networks(files)

@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from cellseg_engine.errors import ModelNotFoundError, WeightsError
-from cellseg_engine.nets.card import ModelCard, read_card, read_weights, write_weights
+from cellseg_engine.nets.card import (
+    ModelCard,
+    WeightsFile,
+    read_card,
+    read_weights,
+    write_weights,
+)
 from cellseg_engine.nets.size_model import (
     SizeModel,
     read_official_size_model,
@@ -19,6 +25,7 @@ from cellseg_engine.nets.size_model import (
 )
 from cellseg_engine.nets.unet import ResidualUNet
 from cellseg_engine.nets.weights import build_network, export_official, load_weights
+from cellseg_engine.train.prepare import is_chain
 from cellseg_engine.zoo.store import read_model
 
 OFFICIAL_KEYS = 313
@@ -98,6 +105,15 @@ def test_export_and_own_format_round_trip(tmp_path: Path) -> None:
     for file in (again, own):
         assert file.arrays.keys() == weights.arrays.keys()
         np.testing.assert_array_equal(outputs(build_network(file)), outputs(build_network(weights)))
+
+
+def test_weights_that_come_with_the_program_are_bases() -> None:
+    nuclei = read_model("nuclei")[0]
+    went_on = nuclei.card.with_changes(start_name="nuclei-provisional", start_sha256="8c73")
+    assert not is_chain(WeightsFile(went_on, {}, None, nuclei.sha256))
+    assert is_chain(WeightsFile(went_on, {}, None, "0" * 64))
+    assert not is_chain(WeightsFile(ModelCard("mine", 2, 17.0, 17.0), {}, None, "0" * 64))
+    assert not is_chain(None)
 
 
 def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:

@@ -1,0 +1,148 @@
+"""How many annotated cells a model needs to learn a new kind of image.
+
+``python benchmarks/learning_curve.py --out FOLDER --write-docs`` runs ``cellseg learning-curve``
+from ``nuclei`` on the phase contrast images and writes docs/learning-curve.md. Points that are in
+FOLDER already are taken from there; ``--sizes``, ``--subsets`` and ``--starts`` make a part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from _data import DATA
+from _report import DOCS, Bound, Section, finish
+
+KIND = "phase contrast, whole cells (T98G)"
+PICTURE = "learning-curve.png"
+BOUND_SIZE = 100
+BOUND_GAIN = 0.10
+BOUND_SUBSETS = 3
+
+
+def run(given: argparse.Namespace) -> int:
+    """Make the points that are missing."""
+    command = [
+        *(sys.executable, "-m", "cellseg_engine", "learning-curve", str(given.data)),
+        *("--test", str(given.data), "--kind", KIND, "--out", str(given.out)),
+        *("--start-from", given.start_from, "--steps", str(given.steps)),
+        *("--sizes", given.sizes, "--subsets", given.subsets, "--starts", given.starts),
+    ]
+    return subprocess.run(command).returncode
+
+
+def curve_section(facts: dict[str, Any]) -> Section:
+    """Give table and bound of a learning curve."""
+    section = Section(
+        "Scores",
+        f"{len(facts['training'])} images to draw from, {len(facts['test'])} test images, all of "
+        f"other cultures. `{facts['start']['name']}` (SHA-256 "
+        f"`{facts['start']['sha256'][:12]}`) is the model to go on from; it was trained on nuclei "
+        f"only. Every network: {facts['recipe']['epochs']} epochs of "
+        f"{facts['recipe']['images_per_epoch']} squares, {facts['recipe']['optimizer']} "
+        f"{facts['recipe']['learning_rate']:g}, {facts['recipe']['precision']}; no images held "
+        f"out, the last weights. Diameter for all test images: {facts['diameter_px']:.1f} px, the "
+        "mean of the images to draw from. Mean AP per image; spread: standard deviation over "
+        "subsets, and their range.",
+    )
+    section.columns = (
+        "from",
+        "objects wanted",
+        "mean objects",
+        "subsets",
+        "AP@0.5",
+        "standard deviation",
+        "range",
+        "AP@0.75",
+        "AP@0.9",
+    )
+    for one in facts["summary"]:
+        spread = one["ap_0.50_sd"]
+        section.rows.append(
+            (
+                "model" if one["start"] == "pretrained" else "random weights",
+                one["wanted"],
+                round(one["objects"], 1),
+                one["subsets"],
+                one["ap_0.50_mean"],
+                "" if spread is None else spread,
+                f"{one['ap_0.50_min']:.3f} to {one['ap_0.50_max']:.3f}",
+                one["ap_0.75_mean"],
+                one["ap_0.90_mean"],
+            )
+        )
+    gain, n_subsets = gain_over_model(facts)
+    section.bounds.append(
+        Bound(
+            f"gain of mean AP@0.5 with {BOUND_SIZE} objects over the model as it is",
+            gain,
+            ">=",
+            BOUND_GAIN,
+        )
+    )
+    section.bounds.append(Bound(f"subsets of {BOUND_SIZE} objects", n_subsets, ">=", BOUND_SUBSETS))
+    minutes = [row["seconds"] / 60 for row in facts["points"] if row["objects"]]
+    if minutes:
+        section.notes.append(
+            f"Minutes for a point, training and scoring: {min(minutes):.1f} to {max(minutes):.1f}, "
+            "on the machine above while it may have had other work."
+        )
+    return section
+
+
+def gain_over_model(facts: dict[str, Any]) -> tuple[float, int]:
+    """Give how much the mean AP@0.5 rises over the model, and of how many subsets it is."""
+    summary = {(one["start"], one["wanted"]): one for one in facts["summary"]}
+    model, trained = summary.get(("pretrained", 0)), summary.get(("pretrained", BOUND_SIZE))
+    if model is None or trained is None:
+        return math.nan, 0
+    return trained["ap_0.50_mean"] - model["ap_0.50_mean"], trained["subsets"]
+
+
+def main() -> int:
+    """Run the experiment and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="Folder with manifest.csv.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder of the points.")
+    parser.add_argument("--start-from", default="nuclei")
+    parser.add_argument("--sizes", default="5,20,100,500")
+    parser.add_argument("--subsets", default="1,2,3")
+    parser.add_argument("--starts", default="both")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--report-only", action="store_true", help="Train nothing.")
+    parser.add_argument("--json", type=Path, help="Write all to this file.")
+    parser.add_argument("--write-docs", action="store_true")
+    given = parser.parse_args()
+    if not given.report_only and (status := run(given)):
+        return status
+    facts = json.loads((given.out / "learning_curve.json").read_text(encoding="utf-8"))
+    picture = given.out / "learning_curve.png"
+    if given.write_docs and picture.is_file():
+        shutil.copyfile(picture, DOCS / "images" / PICTURE)
+    introduction = (
+        "How the score on unseen images grows with the number of annotated objects, for networks "
+        "that go on from a model and for networks from random weights (the experiment of "
+        "Pachitariu and Stringer 2022, figure 3), here on whole cells in phase contrast, a kind of "
+        "image that the model never saw. How subsets are drawn: [training](training.md).\n\n"
+        f"![Learning curve](images/{PICTURE})"
+    )
+    return finish(
+        [curve_section(facts)],
+        page="learning-curve.md",
+        title="Learning curve",
+        introduction=introduction,
+        command="python benchmarks/learning_curve.py --out FOLDER --write-docs",
+        peer_versions={},
+        json_path=given.json,
+        write_docs=given.write_docs,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

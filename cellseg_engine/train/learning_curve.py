@@ -1,0 +1,377 @@
+"""The score against the number of annotated objects: how many are worth annotating.
+
+Pachitariu and Stringer 2022, figure 3: networks from a trained model and from random weights learn
+from random subsets of the images, and all are scored on the same test images at one diameter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from cellseg_engine._version import __version__
+from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.errors import SettingsError
+from cellseg_engine.nets.card import WeightsFile
+from cellseg_engine.nets.weights import build_network, load_weights
+from cellseg_engine.train.dataset import TrainingData, TrainingImage
+from cellseg_engine.train.faults import TrainingDataError
+from cellseg_engine.train.flow_cache import FlowCache
+from cellseg_engine.train.learning_files import SCORES, read_point, write_curve, write_point
+from cellseg_engine.train.learning_images import CurveImages, read_curve_images
+from cellseg_engine.train.options import SCRATCH, TrainingOptions, check_options
+from cellseg_engine.train.prepare import find_start, prepare_data
+from cellseg_engine.train.record import describe_images, finished_model
+from cellseg_engine.train.run import train_prepared
+from cellseg_engine.train.subsets import cut_image, draw_subset
+from cellseg_engine.train.validate import validate
+
+Start = Literal["pretrained", "scratch"]
+SIZES = (5, 20, 100, 500)
+STEPS = 300
+"""Pachitariu and Stringer 2022: 300 epochs, of one batch where there are 8 images or fewer."""
+SCORE_PRECISION = "auto"
+_STEPS_PER_EPOCH = 10
+
+
+@dataclass(frozen=True)
+class CurveOptions:
+    """What a learning curve is made of.
+
+    Attributes
+    ----------
+    training
+        Of every network: images to draw from, ``out``, recipe, seed, the model that the pretrained
+        ones start from, and how images are read. Recipe and images by themselves say how many
+        epochs there are: see ``steps``.
+    test
+        Folders or manifests of the images that all networks are scored on.
+    test_role
+        Rows of a manifest that count for them.
+    sizes
+        Objects of the subsets.
+    subsets
+        Which of the subsets: numbers from 1.
+    starts
+        ``pretrained``, ``scratch`` or both.
+    steps
+        Of every network, whatever the number of objects.
+    diameter_px
+        At which test images are segmented; 0 for the mean of the images to draw from.
+    keep_models
+        Keep the weights of all networks, 26 MB each.
+    """
+
+    training: TrainingOptions
+    test: Sequence[Path]
+    test_role: str = "val"
+    sizes: Sequence[int] = SIZES
+    subsets: Sequence[int] = (1, 2, 3)
+    starts: Sequence[Start] = ("pretrained", "scratch")
+    steps: int = STEPS
+    diameter_px: float = 0.0
+    keep_models: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network of the curve; without objects the first model itself."""
+
+    start: Start
+    n_objects: int
+    subset: int
+
+    @property
+    def name(self) -> str:
+        """Name its folder and file."""
+        if self.n_objects == 0:
+            return "base"
+        return f"{self.start}-{self.n_objects}-{self.subset}"
+
+
+@dataclass(frozen=True)
+class CurveProgress:
+    """How far a learning curve is.
+
+    Attributes
+    ----------
+    what
+        ``reading``, or the name of a point.
+    number, n_points
+        Which point, from 1; points that were there before are not counted.
+    done, total
+        Steps of all points, or images.
+    """
+
+    what: str
+    number: int
+    n_points: int
+    done: int
+    total: int
+
+
+def make_learning_curve(
+    options: CurveOptions,
+    report: Callable[[CurveProgress], None] = lambda _: None,
+    on_point: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Train and score all networks; points that are there already are taken as they are.
+
+    Files in ``options.training.out``: a JSON file for each point under ``points``, and
+    ``learning_curve.csv``, ``.json`` and ``.png``, which are written anew after every point.
+
+    Parameters
+    ----------
+    report
+        Called after every image and step.
+    on_point
+        Called with the row of each point when it is made.
+
+    Returns
+    -------
+    The rows of the table, those of earlier calls among them; the first is the first model itself.
+
+    Raises
+    ------
+    SettingsError, TrainingDataError, ReadError, WriteError, WeightsError, ModelNotFoundError
+        One sentence says why. What is there stays, and the same call goes on from there.
+    """
+    training = _check(options)
+    threads = torch.get_num_threads()  # before kernels of numba change it
+    base = _find_base(training)
+    images = read_curve_images(
+        training,
+        options.test,
+        options.test_role,
+        base,
+        lambda done, total: report(CurveProgress("reading", 0, 0, done, total)),
+    )
+    _check_sizes(options, images)
+    curve = _Curve(options, training, base, images, threads)
+    known = {point: curve.known(point) for point in _points(options)}
+    todo = [point for point, row in known.items() if row is None]
+    for number, point in enumerate(todo, start=1):
+        known[point] = row = curve.run(point, _teller(report, point, number, todo, options.steps))
+        on_point(row)
+        curve.write()
+    return curve.write()
+
+
+class _Curve:
+    """Makes the points of one learning curve."""
+
+    def __init__(
+        self,
+        options: CurveOptions,
+        training: TrainingOptions,
+        base: WeightsFile,
+        images: CurveImages,
+        threads: int,
+    ) -> None:
+        self._options, self._training, self._base = options, training, base
+        self._images, self._threads = images, threads
+        self._out = training.out
+        self._cache = FlowCache(training.flow_cache or training.out / "flows")
+        self._diameter_px = options.diameter_px or images.mean_diameter_px
+
+    def known(self, point: Point) -> dict[str, Any] | None:
+        """Give the row of a point that was made before."""
+        return read_point(self._out, point.name, self._fingerprint(point))
+
+    def run(self, point: Point, tell: Callable[[int], None]) -> dict[str, Any]:
+        """Train and score a network, and keep its row."""
+        began = time.monotonic()
+        if point.n_objects == 0:
+            weights, counts = self._base, {"images": 0, "objects": 0}
+        else:
+            weights, counts = self._train(point, tell)
+        row: dict[str, Any] = {
+            "start": point.start,
+            "wanted": point.n_objects,
+            "subset": point.subset,
+            **counts,
+            **self._score(weights),
+            "seconds": round(time.monotonic() - began, 1),
+            "weights_sha256": weights.sha256,
+        }
+        write_point(self._out, point.name, self._fingerprint(point), row)
+        if not self._options.keep_models:
+            shutil.rmtree(self._folder(point), ignore_errors=True)
+        return row
+
+    def write(self) -> list[dict[str, Any]]:
+        """Write the table, the facts and the picture of all points that are there."""
+        first = self._plan(Point("pretrained", 0, 0))
+        facts = {
+            "cellseg_engine": __version__,
+            "start": {"name": self._base.card.name, "sha256": self._base.sha256},
+            **first,
+            "training": describe_images(self._images.training),
+            "test": describe_images(self._images.test),
+        }
+        return write_curve(self._out, facts)
+
+    def _train(
+        self, point: Point, tell: Callable[[int], None]
+    ) -> tuple[WeightsFile, dict[str, int]]:
+        options = replace(
+            self._training,
+            out=self._folder(point),
+            name=point.name,
+            seed=self._training.seed + point.subset,
+        )
+        start: WeightsFile | None = self._base
+        if point.start == "scratch":
+            card, start = self._base.card, None
+            options = replace(
+                options,
+                start_from=SCRATCH,
+                n_channels=card.n_channels,
+                diam_mean_px=card.diam_mean_px,
+            )
+        data = TrainingData(self._subset(point), [], {}, [])
+        prepared = prepare_data(options, start, data, self._threads)
+        model = finished_model(options.out, prepared.fingerprint)
+        if model is None:
+            torch.set_num_threads(self._threads)
+            model = train_prepared(
+                options,
+                prepared,
+                lambda now: tell(now.done) if now.stage == "training" else None,
+            ).model
+        n_objects = sum(image.n_objects for image in data.training)
+        return load_weights(model), {"images": len(data.training), "objects": n_objects}
+
+    def _subset(self, point: Point) -> list[TrainingImage]:
+        images = self._images.training
+        pieces = draw_subset(
+            images,
+            point.n_objects,
+            min_objects=self._training.recipe.min_objects,
+            seed=self._training.seed,
+            subset=point.subset,
+        )
+        variant = "v3" if point.start == "scratch" else self._base.card.flow_variant
+        return [
+            cut_image(images[piece.index], piece, self._cache, cast(FlowVariant, variant))
+            for piece in pieces
+        ]
+
+    def _score(self, weights: WeightsFile) -> dict[str, float]:
+        torch.set_num_threads(self._threads)
+        found = validate(
+            build_network(weights),
+            self._images.test,
+            weights.card,
+            crop_px=self._training.crop_px,
+            device=self._training.settings.device,
+            precision=SCORE_PRECISION,
+            diameter_px=self._diameter_px,
+        )
+        columns = found.as_columns()
+        return {name: columns[f"held_out_{name}"] for name in SCORES}
+
+    def _folder(self, point: Point) -> Path:
+        return self._out / "points" / point.name
+
+    def _plan(self, point: Point) -> dict[str, Any]:
+        """Give everything that a point depends on."""
+        plan: dict[str, Any] = {
+            "diameter_px": round(self._diameter_px, 4),
+            "score_precision": SCORE_PRECISION,
+            "crop_px": self._training.crop_px,
+        }
+        if point.n_objects:
+            plan |= {
+                "recipe": asdict(self._training.recipe),
+                "seed": self._training.seed,
+            }
+        return plan
+
+    def _fingerprint(self, point: Point) -> str:
+        images = self._images.training if point.n_objects else []
+        content = {
+            **self._plan(point),
+            "start": self._base.sha256,
+            "point": asdict(point),
+            "training": [image.sha256 for image in images],
+            "test": [image.sha256 for image in self._images.test],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check(options: CurveOptions) -> TrainingOptions:
+    """Check what was asked for, and give the options of all trainings."""
+    if not options.sizes or min(options.sizes) < 1:
+        raise SettingsError("sizes must be numbers of objects, at least 1.")
+    if not options.subsets or min(options.subsets) < 1:
+        raise SettingsError("subsets are counted from 1.")
+    if not options.starts or set(options.starts) - {"pretrained", "scratch"}:
+        raise SettingsError(
+            f"starts = {', '.join(options.starts)!r} is not allowed: they are pretrained, scratch "
+            "or both."
+        )
+    if options.steps < 1 or options.diameter_px < 0:
+        raise SettingsError("steps must be at least 1, and diameter_px must not be negative.")
+    if options.training.weights:
+        raise SettingsError("Subsets are drawn from all images alike: leave the weights out.")
+    recipe = options.training.recipe
+    steps = max(n for n in range(1, _STEPS_PER_EPOCH + 1) if options.steps % n == 0)
+    recipe = replace(
+        recipe, epochs=options.steps // steps, images_per_epoch=steps * recipe.batch_size
+    )
+    training = replace(options.training, recipe=recipe, held_out_share=0.0, size_model=False)
+    check_options(training)
+    return training
+
+
+def _find_base(training: TrainingOptions) -> WeightsFile:
+    base = find_start(training)
+    if base is None:
+        raise SettingsError(
+            "A learning curve compares networks that go on from a model with networks from random "
+            "weights; scratch is no model.",
+            hint="Give a model with --start-from.",
+        )
+    return base
+
+
+def _check_sizes(options: CurveOptions, images: CurveImages) -> None:
+    """Refuse sizes that cannot be drawn, before the first network is trained."""
+    there = sum(image.n_objects for image in images.training)
+    if max(options.sizes) > there:
+        raise TrainingDataError(
+            f"A subset of {max(options.sizes)} objects was asked for; the "
+            f"{len(images.training)} images have {there}.",
+            hint=f"Annotate more, or give --sizes up to {there}.",
+        )
+
+
+def _points(options: CurveOptions) -> Iterator[Point]:
+    yield Point("pretrained", 0, 0)
+    for start in options.starts:
+        for size in sorted(set(options.sizes)):
+            for subset in sorted(set(options.subsets)):
+                yield Point(start, size, subset)
+
+
+def _teller(
+    report: Callable[[CurveProgress], None],
+    point: Point,
+    number: int,
+    todo: Sequence[Point],
+    steps: int,
+) -> Callable[[int], None]:
+    """Give what reports the steps of a point as steps of all."""
+    before = sum(steps for one in todo[: number - 1] if one.n_objects)
+    total = sum(steps for one in todo if one.n_objects)
+    report(CurveProgress(point.name, number, len(todo), before, total))
+    return lambda step: report(CurveProgress(point.name, number, len(todo), before + step, total))

@@ -1,0 +1,262 @@
+"""What a training stands on: its start, its images, and the plan that tells trainings apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+
+from cellseg_engine._version import __version__
+from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.errors import SettingsError
+from cellseg_engine.nets.card import ModelCard, WeightsFile
+from cellseg_engine.nets.weights import CELLS_DIAM_MEAN_PX
+from cellseg_engine.train.dataset import DataOptions, TrainingData, load_images
+from cellseg_engine.train.flow_cache import FlowCache
+from cellseg_engine.train.options import (
+    SCRATCH,
+    TrainingOptions,
+    check_options,
+    model_name,
+    start_name,
+)
+from cellseg_engine.train.record import all_remarks
+from cellseg_engine.train.sampling import hold_out, parse_weights
+from cellseg_engine.train.sources import Found, find_sources
+from cellseg_engine.train.state import TrainingProgress
+from cellseg_engine.zoo.store import is_in_catalogue, read_model
+
+Report = Callable[[TrainingProgress], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before the first step.
+
+    Attributes
+    ----------
+    start
+        The weights to go on from; None for random ones.
+    card
+        Of the model that is to be.
+    data
+        Its images.
+    plan
+        Everything that the weights depend on.
+    threads
+        Of torch on the CPU.
+    """
+
+    start: WeightsFile | None
+    card: ModelCard
+    data: TrainingData
+    plan: dict[str, Any]
+    threads: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Give a hash of what every step depends on: not how often scores are taken."""
+        steps = {key: value for key, value in self.plan.items() if key != "validate_every"}
+        return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()
+
+
+def prepare(
+    options: TrainingOptions, report: Report = lambda _: None, found: Found | None = None
+) -> Prepared:
+    """Find the start and read the images of a training.
+
+    Parameters
+    ----------
+    found
+        The annotated images, if they are not to be looked for in ``options.paths``.
+
+    Raises
+    ------
+    TrainingDataError, ReadError, SettingsError, ModelNotFoundError, WeightsError, WriteError
+        As `cellseg_engine.train.run.train`.
+    """
+    check_options(options)
+    threads = torch.get_num_threads()  # before kernels of numba change it
+    start = find_start(options)
+    data = read_data(options, start, found or find_images(options, options.role), report)
+    return prepare_data(options, start, data, threads)
+
+
+def prepare_data(
+    options: TrainingOptions, start: WeightsFile | None, data: TrainingData, threads: int
+) -> Prepared:
+    """Prepare a training on images that were read before."""
+    card = _describe_data(_first_card(options, start), data)
+    return Prepared(start, card, data, _make_plan(options, card, start, data), threads)
+
+
+def find_start(options: TrainingOptions) -> WeightsFile | None:
+    """Give the weights to start from, None for random ones.
+
+    Raises
+    ------
+    SettingsError
+        They are an ensemble, of another diameter, or themselves fine-tuned: see
+        docs/decisions/0025-a-training-starts-from-a-base.md.
+    ModelNotFoundError, WeightsError
+        There are none, or they are damaged.
+    """
+    name = start_name(options)
+    if name == SCRATCH:
+        return None
+    files = read_model(name)
+    if len(files) > 1:
+        raise SettingsError(
+            f"{name} is an ensemble of {len(files)} networks; a training starts from one.",
+            hint="Give the weights file of one of them with --start-from.",
+        )
+    start = files[0]
+    asked = options.diam_mean_px
+    if asked and asked != start.card.diam_mean_px:
+        raise SettingsError(
+            f"diam_mean_px = {asked:g} is not that of {name}, {start.card.diam_mean_px:g}.",
+            hint="Leave it out; it can be chosen when training from scratch.",
+        )
+    if options.recipe.epochs and is_chain(start) and not options.allow_chain:
+        base = start.card.start_name
+        raise SettingsError(
+            f"{name} was itself fine-tuned, from {base} (SHA-256 "
+            f"{start.card.start_sha256[:12]}...); a chain of fine-tunes forgets what the first "
+            "ones learnt.",
+            hint=f"Start from {base} again, with all images annotated so far: --start-from "
+            f"{base}; or say --allow-chain if it is meant.",
+        )
+    return start
+
+
+def find_images(options: TrainingOptions, role: str) -> Found:
+    """Find the annotated images of a training.
+
+    Parameters
+    ----------
+    role
+        Rows of a manifest that count.
+
+    Raises
+    ------
+    ReadError, TrainingDataError
+        There are none, or they cannot be told apart.
+    """
+    return find_sources(
+        options.paths,
+        annotations=options.annotations,
+        image_suffix=options.image_suffix,
+        mask_suffix=options.mask_suffix,
+        role=role,
+        kinds=options.kinds,
+    )
+
+
+def is_chain(start: WeightsFile | None) -> bool:
+    """Say whether weights are a fine-tune; models that come with the program are bases."""
+    return start is not None and bool(start.card.start_name) and not is_in_catalogue(start.sha256)
+
+
+def read_data(
+    options: TrainingOptions, start: WeightsFile | None, found: Found, report: Report
+) -> TrainingData:
+    """Read the images and split them into those to train on and those held out.
+
+    Raises
+    ------
+    TrainingDataError, SettingsError, WriteError
+        One sentence says why.
+    """
+    card = _first_card(options, start)
+    images, remarks = load_images(
+        found.sources,
+        data_options(options, card),
+        FlowCache(options.flow_cache or options.out / "flows"),
+        lambda done, total: report(TrainingProgress("reading", done, total)),
+    )
+    kinds = list(dict.fromkeys(image.kind for image in images))
+    weights = parse_weights(options.weights, kinds)
+    training, held_out = hold_out(images, options.held_out_share, options.seed)
+    return TrainingData(training, held_out, weights, all_remarks(found, remarks))
+
+
+def data_options(options: TrainingOptions, card: ModelCard) -> DataOptions:
+    """Give how the images of a training are read."""
+    return DataOptions(
+        settings=options.settings,
+        n_channels=card.n_channels,
+        min_objects=options.recipe.min_objects,
+        disjoint=options.disjoint,
+        flow_variant=cast(FlowVariant, card.flow_variant),
+        axes=options.axes,
+    )
+
+
+def validate_every(options: TrainingOptions) -> int:
+    """Give the epochs between two scores of the held-out images."""
+    return options.validate_every or max(1, options.recipe.epochs // 20)
+
+
+def _first_card(options: TrainingOptions, start: WeightsFile | None) -> ModelCard:
+    recipe = options.recipe
+    changes = f"{recipe.epochs} epochs, {recipe.optimizer} {recipe.learning_rate:g}, "
+    begun = f"from {start.card.name} (SHA-256 {start.sha256})" if start else "from random weights"
+    diam_mean = start.card.diam_mean_px if start else options.diam_mean_px or CELLS_DIAM_MEAN_PX
+    card = ModelCard(
+        name=model_name(options),
+        n_channels=start.card.n_channels if start else options.n_channels,
+        diam_mean_px=diam_mean,
+        diam_labels_px=diam_mean,
+        flow_variant=start.card.flow_variant if start else "v3",
+        description=options.description,
+        licence=options.licence,
+        origin=f"Trained with cellseg-engine {__version__} {begun}: recipe {recipe.name}, "
+        f"{changes}{recipe.precision}, seed {options.seed}.",
+    )
+    if start is None:
+        return card
+    if recipe.epochs == 0:  # the weights stay, so their past does
+        return card.with_changes(
+            start_name=start.card.start_name, start_sha256=start.card.start_sha256
+        )
+    return card.with_changes(start_name=start.card.name, start_sha256=start.sha256)
+
+
+def _describe_data(card: ModelCard, data: TrainingData) -> ModelCard:
+    """Write into the card what the model is trained on."""
+    images = data.all_images
+    kinds = ", ".join(dict.fromkeys(image.kind for image in images))
+    listing = "\n".join(sorted(f"{image.name} {image.sha256}" for image in images))
+    diameters = [image.diameter_px for image in data.training]
+    return card.with_changes(
+        diam_labels_px=sum(diameters) / len(diameters),
+        training_data=f"{len(data.training)} images with "
+        f"{sum(image.n_objects for image in data.training)} objects ({kinds}); "
+        f"{len(data.held_out)} more to choose the weights by",
+        training_data_sha256=hashlib.sha256(listing.encode()).hexdigest(),
+    )
+
+
+def _make_plan(
+    options: TrainingOptions, card: ModelCard, start: WeightsFile | None, data: TrainingData
+) -> dict[str, Any]:
+    """Give everything that the weights depend on."""
+    return {
+        "name": card.name,
+        "recipe": asdict(options.recipe),
+        "start": start.sha256 if start else SCRATCH,
+        "n_channels": card.n_channels,
+        "diam_mean_px": card.diam_mean_px,
+        "flow_variant": card.flow_variant,
+        "crop_px": options.crop_px,
+        "seed": options.seed,
+        "weights": data.weights,
+        "validate_every": validate_every(options),
+        "size_model": options.size_model,
+        "training": [[image.name, image.sha256] for image in data.training],
+        "held_out": [[image.name, image.sha256] for image in data.held_out],
+    }
