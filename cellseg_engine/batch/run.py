@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cellseg_engine.batch.auto import ChosenModel, ModelChooser
-from cellseg_engine.batch.outputs import DEFAULT_OUTPUTS, output_path, write_outputs
+from cellseg_engine.batch.outputs import DEFAULT_OUTPUTS, output_path, with_tracks, write_outputs
 from cellseg_engine.batch.plan import Job
 from cellseg_engine.batch.record import (
     check_same_run,
@@ -137,6 +137,7 @@ def run_jobs(
     RunStoppedError
         Results can no longer be written; the images before are complete.
     """
+    options = replace(options, outputs=with_tracks(options.outputs, settings))
     for folder in {output_path(options.out, job, "run").parent for job in jobs}:
         remove_stale(folder)
     for job in jobs:
