@@ -9,7 +9,6 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 from numba import njit
-from skimage.draw import line as draw_line
 
 from cellseg_engine.core.labels import median_diameter
 from cellseg_engine.core.outlines import outline_mask
@@ -151,8 +150,9 @@ def _draw_paths(
     for label in np.unique(labels[labels > 0]).tolist():
         places = np.clip(np.rint(paths[label]).astype(int), 0, limits).tolist()
         for (y0, x0), (y1, x1) in itertools.pairwise(places):
-            rows, columns = draw_line(y0, x0, y1, x1)  # type: ignore[no-untyped-call]
-            canvas[rows, columns] = PALETTE[colours[label]]
+            steps = max(abs(y1 - y0), abs(x1 - x0)) + 1
+            rows, columns = (np.rint(np.linspace(*ends, steps)) for ends in ((y0, y1), (x0, x1)))
+            canvas[rows.astype(int), columns.astype(int)] = PALETTE[colours[label]]
 
 
 def _colours(labels: np.ndarray, rim: np.ndarray) -> np.ndarray:
