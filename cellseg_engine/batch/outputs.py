@@ -142,27 +142,27 @@ def object_columns(
     result: Segmentation, pixel_size_um: dict[str, float], fields: dict[str, str]
 ) -> list[str]:
     """Give the columns of the object table: plate fields, then the object's, µm beside px."""
-    return [*fields, *_with_microns(result.objects, pixel_size_um)]
+    return [*fields, *with_microns(result.objects, pixel_size_um)]
 
 
 def object_rows(
     result: Segmentation, pixel_size_um: dict[str, float], fields: dict[str, str]
 ) -> Iterator[dict[str, object]]:
     """Yield one row per object."""
-    for row in _rows(_with_microns(result.objects, pixel_size_um)):
+    for row in _rows(with_microns(result.objects, pixel_size_um)):
         yield {**fields, **row}
 
 
 def track_columns(result: Segmentation, pixel_size_um: dict[str, float]) -> list[str]:
     """Give the columns of the table of tracks, µm beside px."""
-    return list(_with_microns(result.tracks, pixel_size_um))
+    return list(with_microns(result.tracks, pixel_size_um))
 
 
 def track_rows(
     result: Segmentation, pixel_size_um: dict[str, float]
 ) -> Iterator[dict[str, object]]:
     """Yield one row per track."""
-    return _rows(_with_microns(result.tracks, pixel_size_um))
+    return _rows(with_microns(result.tracks, pixel_size_um))
 
 
 def track_paths(result: Segmentation) -> dict[int, np.ndarray] | None:
@@ -176,7 +176,7 @@ def track_paths(result: Segmentation) -> dict[int, np.ndarray] | None:
     return dict(zip(ids.tolist(), np.split(centres, starts[1:]), strict=True)) if len(ids) else {}
 
 
-def _with_microns(
+def with_microns(
     table: dict[str, np.ndarray], pixel_size_um: dict[str, float]
 ) -> dict[str, np.ndarray]:
     """Give the columns of a table, each with its twin in µm behind it."""

@@ -75,11 +75,17 @@ def _choose(paths, done):
     current = WindowManager.getCurrentImage()
     here = training_set.source_path(current) if current is not None else ""
     start = paths.index(here) + 1 if here in paths else 0
-    for path in paths[start:] + paths[:start]:
-        if path not in done and (path != here or len(paths) == 1):
-            return path
-    if here in paths and here not in done:
-        return here
+    left = [path for path in paths[start:] + paths[:start] if path not in done]
+    if left == [here]:
+        raise Problem(
+            "{} is the only image that is not in the training set, and it is open.".format(
+                current.getTitle()
+            ),
+            "Correct it and run Add To Training Set.",
+            "done",
+        )
+    if left:
+        return left[0] if left[0] != here else left[1]
     raise Problem(
         "All {} images of the folder are in the training set.".format(len(paths)),
         "Choose another folder, or train the model with them.",

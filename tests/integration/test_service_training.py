@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -63,6 +62,13 @@ class Asked:
         self.connection.request("POST", "/v1/train", body, headers)
         self.response = self.connection.getresponse()
 
+    def __enter__(self) -> Asked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.response.close()
+        self.connection.close()
+
     def events(self) -> Iterator[dict[str, Any]]:
         for line in self.response:
             yield json.loads(line)
@@ -72,7 +78,8 @@ class Asked:
         return next(event for event in self.events() if event["event"] == kind)
 
     def refusal(self) -> dict[str, Any]:
-        content = json.loads(self.response.read())
+        with self:
+            content = json.loads(self.response.read())
         assert (self.response.status, content["status"]) == (400, "refused")
         error: dict[str, Any] = content["error"]
         return error
@@ -137,11 +144,12 @@ def test_what_is_refused_leaves_nothing(engine: Place, tmp_path: Path) -> None:
     assert answer["error"]["message"].startswith("The file of a.tif is damaged or holds no ROIs")
     assert engine.exchanged() == []
     assert list(tmp_path.iterdir()) == []
-    for values, words in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"folder": "relative"}, "The training folder 'relative' is no whole path."),
         ({"folder": ""}, "The request is wrong at folder"),
         ({"folder": str(tmp_path), "more": 1}, "The request is wrong at more"),
-    ]:
+    ]
+    for values, words in wrong:
         status, answer = post(engine, "/v1/training/folder", **values)
         assert (status, words in answer["error"]["message"]) == (400, True)
 
@@ -159,21 +167,21 @@ def test_an_engine_for_others_keeps_away_from_folders() -> None:
 def test_a_model_is_trained_beside_other_work_and_appears_in_the_list(
     engine: Place, folder: Path
 ) -> None:
-    asked = Asked(engine, folder, name="mine-1", epochs=2, size_model=False, client="test")
-    job = asked.until("progress")["job"]
-    described = training(engine)
-    assert described is not None
-    assert (described["id"], described["model"], described["client"]) == (job, "mine-1", "test")
-    assert trainer(engine).nice() > psutil.Process(int(engine.record()["pid"])).nice()
-    busy = Asked(engine, folder, name="mine-2").refusal()
-    assert busy["code"] == "training-busy"
-    assert "The model mine-1 is being trained" in busy["message"]
-    image = np.zeros((20, 20), np.uint8)
-    assert engine.engine().segment(image, "YX", {"model": "fake"}).labels is not None
-    assert training(engine) is not None, "the image did not wait for the training"
-    events = list(asked.events())
-    assert {event["event"] for event in events} <= {"progress", "alive", "result"}
-    assert [e["epoch"] for e in events if e.get("stage") == "training"][-1] == 2
+    with Asked(engine, folder, name="mine-1", epochs=2, size_model=False, client="test") as asked:
+        job = asked.until("progress")["job"]
+        described = training(engine)
+        assert described is not None
+        assert (described["id"], described["model"], described["client"]) == (job, "mine-1", "test")
+        assert trainer(engine).nice() > psutil.Process(int(engine.record()["pid"])).nice()
+        busy = Asked(engine, folder, name="mine-2").refusal()
+        assert busy["code"] == "training-busy"
+        assert "The model mine-1 is being trained" in busy["message"]
+        image = np.zeros((20, 20), np.uint8)
+        assert engine.engine().segment(image, "YX", {"model": "fake"}).labels is not None
+        assert training(engine) is not None, "the image did not wait for the training"
+        events = list(asked.events())
+        assert {event["event"] for event in events} <= {"progress", "alive", "result"}
+        assert [e["epoch"] for e in events if e.get("stage") == "training"][-1] == 2
     result = events[-1]
     assert (result["status"], result["model"], result["images"]) == ("ok", "mine-1", 1)
     assert result["objects"] == read_folder(folder).objects
@@ -191,26 +199,23 @@ def test_a_training_that_is_stopped_leaves_everything_as_it_was(
     with place(tmp_path / "engine") as engine:
         engine.start(fake=True)
         before, models = listing(folder), listing(models_folder())
-        asked = Asked(engine, folder, name="never", **FOREVER)
-        event = next(e for e in asked.events() if e.get("stage") == "training")
-        assert listing(folder) != before, "there is something to clean up"
-        child = trainer(engine)
-        if how == "delete":
-            answer = ask(engine.find(), "DELETE", f"/v1/jobs/{event['job']}")[1]
-            assert answer == {"job": event["job"], "state": "running"}
-            result = asked.until("result")
-            assert result["status"] == "cancelled"
-            assert result["error"]["message"] == "The training was cancelled."
-        elif how == "close":
-            asked.response.close()
-            asked.connection.close()
-        elif how == "engine killed":
-            os.kill(int(engine.record()["pid"]), signal.SIGKILL)
-        else:
-            child.kill()
-            result = asked.until("result")
-            assert result["status"] == "failed"
-            assert "The training ended by itself (exit code -9)" in result["error"]["message"]
+        with Asked(engine, folder, name="never", **FOREVER) as asked:
+            event = asked.until("progress")
+            assert listing(folder) != before, "there is something to clean up"
+            child = trainer(engine)
+            if how == "delete":
+                answer = ask(engine.find(), "DELETE", f"/v1/jobs/{event['job']}")[1]
+                assert answer == {"job": event["job"], "state": "running"}
+                result = asked.until("result")
+                assert result["status"] == "cancelled"
+                assert result["error"]["message"] == "The training was cancelled."
+            elif how == "engine killed":
+                os.kill(int(engine.record()["pid"]), signal.SIGKILL)
+            elif how == "training killed":
+                child.kill()
+                result = asked.until("result")
+                assert result["status"] == "failed"
+                assert "The training ended by itself (exit code -9)" in result["error"]["message"]
         wait_until(lambda: not child.is_running() or child.status() == "zombie", "the end", 60)
         wait_until(lambda: listing(folder) == before, "cleaning up", 60)
         assert listing(models_folder()) == models
@@ -221,8 +226,8 @@ def test_reasons_of_the_training_itself_are_told_in_its_words(engine: Place, fol
     assert "There is no model" in Asked(engine, folder, start_from="no").refusal()["message"]
     wrong = Asked(engine, folder, settings={"diameter_px": 3}).refusal()["message"]
     assert wrong.startswith("diameter_px is no setting of a training; those are channel,")
-    asked = Asked(engine, folder, settings={"channel": "7"}, **FOREVER)
-    result = asked.until("result")
+    with Asked(engine, folder, settings={"channel": "7"}, **FOREVER) as asked:
+        result = asked.until("result")
     assert result["status"] == "refused"
     assert "7" in result["error"]["message"]
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
@@ -231,12 +236,10 @@ def test_reasons_of_the_training_itself_are_told_in_its_words(engine: Place, fol
 def test_the_end_of_the_engine_ends_its_training(folder: Path, tmp_path: Path) -> None:
     with place(tmp_path / "engine") as engine:
         process = engine.start(fake=True)
-        asked = Asked(engine, folder, **FOREVER)
-        asked.until("progress")
-        child = trainer(engine)
-        listener = threading.Thread(target=lambda: list(asked.events()), daemon=True)
-        listener.start()
-        process.terminate()
-        process.wait(60)
+        with Asked(engine, folder, **FOREVER) as asked:
+            asked.until("progress")
+            child = trainer(engine)
+            process.terminate()
+            process.wait(60)
         wait_until(lambda: not child.is_running() or child.status() == "zombie", "the end", 60)
     assert json.loads((folder / RECORD).read_text())["models"] == []
