@@ -133,7 +133,7 @@ def test_the_loop_is_walked_without_leaving_fiji(fiji: ImageJ, plate: Path) -> N
     said(fiji, add(plate, 1) + next_image(plate))
     text = fails(fiji, next_image(plate))
     assert "2.tif is the only image that is not in the training set, and it is open." in text
-    said(fiji, 'selectImage("2.tif");' + add(plate, 2))
+    said(fiji, f'open("{plate / "2.tif"}");' + add(plate, 2))
     assert [image.title for image in read_folder(training(plate)).images] == [
         "0.tif", "1.tif", "2.tif",
     ]  # fmt: skip
