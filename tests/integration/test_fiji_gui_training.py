@@ -28,6 +28,7 @@ from tests.integration.fiji_screen import (
 )
 from tests.integration.service import place, wait_until
 
+ERROR = "Macro Error"
 MANAGER = """
 from ij.plugin.frame import RoiManager
 manager = RoiManager.getInstance()
@@ -59,11 +60,11 @@ def plate(tmp_path: Path) -> Path:
 def fails_with(imagej: ImageJ, macro: str) -> str:
     """Run a macro that ends with a dialog of an error; close it and give its text."""
     ticket = imagej.start_macro(macro + ' return "went on";')
-    wait_for_window(imagej, "CellSeg")
-    text = "\n".join(window_texts(imagej, "CellSeg"))
-    click_button(imagej, "CellSeg", "OK")
+    wait_for_window(imagej, ERROR)
+    text = "\n".join(window_texts(imagej, ERROR))
+    click_button(imagej, ERROR, "OK")
     assert imagej.wait(ticket)["result"] == ABORTED
-    wait_until(lambda: "CellSeg" not in window_titles(imagej), "the end of the dialog")
+    wait_until(lambda: ERROR not in window_titles(imagej), "the end of the dialog")
     return text
 
 
@@ -88,7 +89,7 @@ def test_corrections_of_the_roi_manager_are_added_and_never_lost(
     )
     corrected = imagej.python(MANAGER)
     assert len(corrected) == len(names)
-    assert imagej.macro('run("Add To Training Set"); return "done";') == "done"
+    assert imagej.macro('run("Add To Training Set", "source=manager"); return "done";') == "done"
     (image,) = read_folder(tmp_path / "my cells").images
     assert image.edits == Edits(kept=len(names) - 2, changed=1, drawn=1, removed=1)
     assert (image.model, image.title) == ("nuclei", "well 0.tif")
@@ -103,6 +104,6 @@ def test_corrections_of_the_roi_manager_are_added_and_never_lost(
         "well 2.tif"
     )
     imagej.macro('roiManager("reset");')
-    text = fails_with(imagej, 'run("Add To Training Set");')
+    text = fails_with(imagej, 'run("Add To Training Set", "source=auto");')
     assert "There are no ROIs in the ROI Manager." in text, "the overlay was not corrected"
     assert len(read_folder(tmp_path / "my cells").images) == 1
