@@ -103,7 +103,11 @@ def _close_earlier(done):
 
 
 def _show(image, found, model):
-    """Show the image with its outlines; the ROI Manager has its ROIs and no others."""
+    """Show the image; the ROI Manager has and shows its ROIs and no others.
+
+    The overlay has them too, as the model found them: what was corrected is counted by it. It is
+    hidden, where the ROI Manager shows what became of them.
+    """
     image.setProp(_OPENED, "1")
     image.setProp(MODEL_PROPERTY, model)
     show(image)
@@ -115,3 +119,5 @@ def _show(image, found, model):
         manager.reset()
     if found:
         rois.add_to_manager(found)
+        RoiManager.getInstance().runCommand(image, "Show All")
+        image.setHideOverlay(True)

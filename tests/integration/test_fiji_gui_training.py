@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from tests.integration.fiji_host import (
 )
 from tests.integration.fiji_runs import crop
 from tests.integration.fiji_screen import (
+    KEEP_VARIABLE,
     click_button,
     take_picture,
     wait_for_window,
@@ -29,6 +32,18 @@ from tests.integration.fiji_screen import (
 from tests.integration.service import place, wait_until
 
 ERROR = "Macro Error"
+ARRANGE = """
+from ij import IJ, WindowManager
+from ij.plugin.frame import RoiManager
+IJ.run("Set... ", "zoom=300")
+WindowManager.getImage("well 0.tif").getWindow().setLocation(20, 150)
+RoiManager.getInstance().setLocation(680, 150)
+IJ.getInstance().setLocation(20, 20)
+log = WindowManager.getWindow("Log")
+log.setLocation(20, 700)
+log.setSize(900, 140)
+"""
+"""For a picture that shows all windows."""
 MANAGER = """
 from ij.plugin.frame import RoiManager
 manager = RoiManager.getInstance()
@@ -39,9 +54,11 @@ result = [roi.getName() for roi in manager.getRoisAsArray()] if manager else []
 @pytest.fixture(scope="module")
 def imagej(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageJ]:
     folder = lay_out_imagej(tmp_path_factory.mktemp("gui") / "ImageJ", sys.executable)
+    # Frames around windows, for the pictures of the docs only.
+    frames = shutil.which("openbox") if os.environ.get(KEEP_VARIABLE) else None
     with (
         place(tmp_path_factory.mktemp("engine")) as there,
-        virtual_display() as display,
+        virtual_display(frames) as display,
         plain_imagej(folder, display, there.environment()) as running,
     ):
         yield running
@@ -93,6 +110,7 @@ def test_corrections_of_the_roi_manager_are_added_and_never_lost(
     (image,) = read_folder(tmp_path / "my cells").images
     assert image.edits == Edits(kept=len(names) - 2, changed=1, drawn=1, removed=1)
     assert (image.model, image.title) == ("nuclei", "well 0.tif")
+    imagej.python(ARRANGE)
     take_picture(imagej, "fiji-training", tmp_path)
 
     assert imagej.macro(f"{following} return getTitle();") == "well 1.tif"
