@@ -213,7 +213,31 @@ class Settings(BaseModel):
         le=1,
         help="Objects of neighbouring Z planes become one 3-D object where they overlap by more "
         "than this (intersection over union), best pairs first; 0 does not link planes. Time "
-        "points are never linked.",
+        "points are linked by the tracks alone.",
+    )
+
+    # -- time series -------------------------------------------------------------------
+    track_threshold: float = _setting(
+        0.0,
+        label="Track above IoU",
+        group="Time series",
+        step=0.05,
+        ge=0,
+        le=1,
+        help="An object keeps its number from frame to frame where it overlaps with itself by more "
+        "than this (intersection over union), best pairs first; 0 does not follow objects. Planes "
+        "of a stack must be linked too.",
+    )
+    track_max_gap: int = _setting(
+        0,
+        label="Longest gap of a track",
+        group="Time series",
+        unit="frames",
+        step=1,
+        ge=0,
+        le=1000,
+        help="Frames that an object may be missing in and keep its number; 0 ends a track where "
+        "its object is not found.",
     )
 
     # -- running -----------------------------------------------------------------------
@@ -269,6 +293,11 @@ class Settings(BaseModel):
         if self.max_area_px and self.max_area_px < self.min_area_px:
             raise ValueError(
                 f"max_area_px {self.max_area_px} must not be below min_area_px {self.min_area_px}"
+            )
+        if self.track_max_gap and not self.track_threshold:
+            raise ValueError(
+                f"track_max_gap {self.track_max_gap} needs a track_threshold above 0: without it "
+                "objects are not followed"
             )
         return self
 

@@ -23,8 +23,10 @@
 #@ Integer (label="Batch size [tiles]", description="Tiles that the network sees at once; changes memory and speed, never the result. 0 takes 1 on a CPU, where that is fastest, and 8 on a GPU.", value=0, min=0, max=1024, stepSize=1, persist=false) batch_size
 #@ String (label="Device", description="auto (a GPU when there is one), cpu, cuda, cuda:1 or mps.", value="auto", persist=false) device
 #@ String (label="Precision", description="Arithmetic of the network. auto is fp32; bf16 on CPUs with units for it (AMX), for models of which the same objects were seen in both. What was executed is recorded.", value="auto", choices={"auto", "fp32", "bf16", "fp16"}, persist=false) precision
-#@ Double (label="Link planes above IoU", description="Objects of neighbouring Z planes become one 3-D object where they overlap by more than this (intersection over union), best pairs first; 0 does not link planes. Time points are never linked.", value=0.0, min=0.0, max=1.0, stepSize=0.05, persist=false) stitch_threshold
+#@ Double (label="Link planes above IoU", description="Objects of neighbouring Z planes become one 3-D object where they overlap by more than this (intersection over union), best pairs first; 0 does not link planes. Time points are linked by the tracks alone.", value=0.0, min=0.0, max=1.0, stepSize=0.05, persist=false) stitch_threshold
 #@ Boolean (label="Fill holes inside objects", description="Background that an object encloses in its plane becomes part of it; objects inside its hole stay.", value=true, persist=false) fill_holes
+#@ Double (label="Track above IoU", description="An object keeps its number from frame to frame where it overlaps with itself by more than this (intersection over union), best pairs first; 0 does not follow objects. Planes of a stack must be linked too.", value=0.0, min=0.0, max=1.0, stepSize=0.05, persist=false) track_threshold
+#@ Integer (label="Longest gap of a track [frames]", description="Frames that an object may be missing in and keep its number; 0 ends a track where its object is not found.", value=0, min=0, max=1000, stepSize=1, persist=false) track_max_gap
 # --- end generated ---
 
 from cellseg_jy import folder, problems

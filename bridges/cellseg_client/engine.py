@@ -79,6 +79,8 @@ class Result(NamedTuple):
         float32 of shape (2, *labels.shape), y and x.
     provenance, warnings, seconds
         What ran, sentences for the user, seconds of each part in the engine.
+    tracks
+        Columns of the table of tracks, where objects were followed and the table was asked for.
     """
 
     labels: Optional[np.ndarray]
@@ -92,6 +94,7 @@ class Result(NamedTuple):
     provenance: Dict[str, Any]
     warnings: List[str]
     seconds: Dict[str, float]
+    tracks: Optional[Dict[str, np.ndarray]] = None
 
 
 def ensure(
@@ -376,17 +379,22 @@ def _make_result(answer: Dict[str, Any], exchange: Any) -> Result:
     def array(name: str) -> Optional[np.ndarray]:
         return exchange.array(answer[name]) if answer.get(name) else None
 
-    table = answer.get("table")
+    def table(name: str) -> Optional[Dict[str, np.ndarray]]:
+        if not answer.get(name):
+            return None
+        return read_table(exchange.data(answer[name]["csv"]).decode("utf-8"))
+
     return Result(
         labels=array("labels"),
         axes=str(answer.get("axes", "YX")),
         n_objects=int(answer["objects"]),
         diameter_px=float(answer["diameter_px"]),
-        table=read_table(exchange.data(table["csv"]).decode("utf-8")) if table else None,
+        table=table("table"),
         rois=exchange.data(answer["rois"]) if answer.get("rois") else None,
         probability=array("probability"),
         flows=array("flows"),
         provenance=dict(answer.get("provenance") or {}),
         warnings=[str(text) for text in answer.get("warnings") or []],
         seconds=dict(answer.get("seconds") or {}),
+        tracks=table("tracks"),
     )

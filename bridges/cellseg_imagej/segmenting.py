@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class Outcome:
         Diameter that the image was scaled by.
     provenance, warnings
         What ran, and sentences that the user should read.
+    tracks
+        Columns of the table of tracks; empty where objects were not followed through time.
     """
 
     labels: Any
@@ -48,6 +50,7 @@ class Outcome:
     diameter_px: float
     provenance: dict[str, Any]
     warnings: tuple[str, ...]
+    tracks: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n_objects(self) -> int:
@@ -80,6 +83,7 @@ class _Found:
     diameter_px: float
     provenance: dict[str, Any]
     warnings: tuple[str, ...]
+    tracks: dict[str, np.ndarray]
 
 
 def segment_imageplus(
@@ -151,6 +155,7 @@ def segment_imageplus(
         found.diameter_px,
         found.provenance,
         read + found.warnings,
+        found.tracks,
     )
 
 
@@ -170,7 +175,7 @@ def _find(engine: Any, job: _Job) -> _Found:
 
 def _in_process(segmenter: cellseg_engine.Segmenter | None, job: _Job) -> _Found:
     from cellseg_engine import Segmenter
-    from cellseg_engine.batch.outputs import object_columns, object_rows
+    from cellseg_engine.batch.outputs import with_microns
 
     settings = None if job.settings is None else _check_settings(job.settings)
     if segmenter is None:
@@ -184,11 +189,7 @@ def _in_process(segmenter: cellseg_engine.Segmenter | None, job: _Job) -> _Found
         progress=job.progress,
         is_cancelled=job.is_cancelled,
     )
-    rows = list(object_rows(result, job.pixel_size_um, {}))
-    objects = {
-        name: result.objects.get(name, np.array([row[name] for row in rows]))
-        for name in object_columns(result, job.pixel_size_um, {})
-    }
+    objects = with_microns(result.objects, job.pixel_size_um)
     return _Found(
         result.labels,
         result.axes,
@@ -197,6 +198,7 @@ def _in_process(segmenter: cellseg_engine.Segmenter | None, job: _Job) -> _Found
         result.diameter_px,
         result.provenance,
         result.warnings,
+        with_microns(result.tracks, job.pixel_size_um),
     )
 
 
@@ -223,6 +225,7 @@ def _by_service(engine: cellseg_client.Engine, job: _Job) -> _Found:
         result.diameter_px,
         result.provenance,
         tuple(result.warnings),
+        dict(result.tracks or {}),
     )
 
 

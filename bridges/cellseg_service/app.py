@@ -26,6 +26,7 @@ from cellseg_service.messages import describe_error, encode_event
 from cellseg_service.page import page_routes
 from cellseg_service.security import UPLOAD_PATH, Gate
 from cellseg_service.service import Service
+from cellseg_service.training import Training
 from cellseg_service.wire import contract
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,9 @@ def make_app(service: Service, token: str, hosts: set[str]) -> ASGIApp:
             Route(UPLOAD_PATH, routes.upload, methods=["POST"]),
             Route("/v1/downloads/{name}", routes.download, methods=["GET", "DELETE"]),
             Route("/v1/segment", routes.segment, methods=["POST"]),
+            Route("/v1/training/folder", routes.training_folder, methods=["POST"]),
+            Route("/v1/training/images", routes.add_to_folder, methods=["POST"]),
+            Route("/v1/train", routes.train, methods=["POST"]),
             Route("/v1/jobs/{job}", routes.cancel, methods=["DELETE"]),
         ],
         exception_handlers={
@@ -134,15 +138,29 @@ class _Routes:
         close = self._service.scheduler.abandon
         return JobStream(_events(job, position), lambda: close(job))
 
+    async def training_folder(self, request: Request) -> Response:
+        body = await request.body()
+        return _json(await run_in_threadpool(self._service.describe_folder, body))
+
+    async def add_to_folder(self, request: Request) -> Response:
+        body = await request.body()
+        return _json(await run_in_threadpool(self._service.add_to_folder, body))
+
+    async def train(self, request: Request) -> Response:
+        body = await request.body()
+        training = self._service.train(body, asyncio.get_running_loop())
+        close = self._service.trainings.abandon
+        return JobStream(_events(training, 0), lambda: close(training))
+
     async def cancel(self, request: Request) -> Response:
         job = request.path_params["job"]
-        state = self._service.scheduler.cancel(job)
+        state = self._service.cancel(job)
         if not state:
             raise HTTPException(404, "There is no such job, or it is over.")
         return _json({"job": job, "state": state})
 
 
-async def _events(job: Job, position: int) -> AsyncIterator[bytes]:
+async def _events(job: Job | Training, position: int) -> AsyncIterator[bytes]:
     yield encode_event({"event": "queued", "job": job.id, "position": position})
     while True:
         event = await job.mailbox.next(ALIVE_EVERY_S)

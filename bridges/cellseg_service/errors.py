@@ -47,6 +47,12 @@ class MemoryNeededError(CellSegError, MemoryError):
     code = "memory"
 
 
+class TrainingBusyError(CellSegError, RuntimeError):
+    """Another training runs."""
+
+    code = "training-busy"
+
+
 class StoppingError(CellSegError, RuntimeError):
     """The engine ends."""
 

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 RECENT = 20
 PROGRESS_EVERY_S = 0.05
+REPORT_HINT = "Please report it with the engine's log (engine.log)."
 
 Event = dict[str, Any]
 
@@ -316,7 +317,7 @@ class Scheduler:
             except Exception as error:
                 log.exception("job %s failed", job.id)
                 message = f"Internal error of the engine: {type(error).__name__}: {error}"
-                about = {"code": "internal", "message": message[:1000], "hint": _REPORT}
+                about = {"code": "internal", "message": message[:1000], "hint": REPORT_HINT}
                 result = failure("failed", about)
             self._end(job, result)
             with self._changed:
@@ -341,6 +342,3 @@ class Scheduler:
             status,
             (job.result or {}).get("seconds", {}).get("total", 0.0),
         )
-
-
-_REPORT = "Please report it with the engine's log (engine.log)."

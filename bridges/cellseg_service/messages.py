@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,8 +15,9 @@ from cellseg_service.wire import WIRE, explain_version_mismatch
 Output = Literal["labels", "rois", "table", "probability", "flows"]
 MAX_MESSAGE_CHARACTERS = 1000
 
-_Text = Annotated[str, Field(max_length=500)]
-_Micron = Annotated[float, Field(ge=0, le=1e9)]
+Request = TypeVar("Request", bound=BaseModel)
+Text = Annotated[str, Field(max_length=500)]
+Micron = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class ImageReference(BaseModel):
@@ -43,10 +44,10 @@ class SegmentRequest(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     image: ImageReference
     axes: Annotated[str, Field(max_length=20)] | None = None
-    channel_names: Annotated[list[_Text], Field(max_length=1000)] = Field(default_factory=list)
-    pixel_size_um: dict[Literal["Z", "Y", "X"], _Micron] = Field(default_factory=dict)
-    title: _Text = ""
-    client: _Text = ""
+    channel_names: Annotated[list[Text], Field(max_length=1000)] = Field(default_factory=list)
+    pixel_size_um: dict[Literal["Z", "Y", "X"], Micron] = Field(default_factory=dict)
+    title: Text = ""
+    client: Text = ""
     outputs: Annotated[list[Output], Field(max_length=20)] = Field(
         default_factory=lambda: list[Output](["labels"])
     )
@@ -67,6 +68,20 @@ def parse_request(body: bytes, *, allow_paths: bool) -> tuple[SegmentRequest, Se
     RequestError, WireError, SettingsError
         One sentence says what is wrong.
     """
+    request = parse_body(body, SegmentRequest)
+    settings = make_settings(request.settings)
+    _check_model(settings.model, allow_paths)
+    return request, settings
+
+
+def parse_body(body: bytes, kind: type[Request]) -> Request:
+    """Give a request of JSON.
+
+    Raises
+    ------
+    RequestError, WireError
+        One sentence says what is wrong.
+    """
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -77,12 +92,9 @@ def parse_request(body: bytes, *, allow_paths: bool) -> tuple[SegmentRequest, Se
     if isinstance(wire, int) and not isinstance(wire, bool) and wire != WIRE:
         raise WireError(shorten(explain_version_mismatch(wire)))
     try:
-        request = SegmentRequest.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         raise RequestError(_explain(error)) from None
-    settings = make_settings(request.settings)
-    _check_model(settings.model, allow_paths)
-    return request, settings
 
 
 def describe_error(error: CellSegError) -> dict[str, str]:

@@ -210,6 +210,7 @@ function showFacts(status) {
     ["Device", words(status.device, "not chosen yet")],
     ["Memory", part(memory.rss_bytes, memory.total_bytes)],
     ["GPU memory", gpu ? part(gpu.used_bytes, gpu.total_bytes) : null],
+    ["Training", status.training ? describeTraining(status.training) : null],
     ["Up for", duration(status.uptime_s)],
     ["Models loaded", counters.models_loaded],
     ["Images done", counters.jobs_done],
@@ -220,6 +221,11 @@ function showFacts(status) {
   show("facts", facts.map(([id, value]) => ({id, value})), makeFact, (place, fact) => {
     setText(place.lastChild, fact.value);
   });
+}
+
+function describeTraining(training) {
+  const epochs = training.epochs ? "epoch " + training.epoch + " of " + training.epochs : training.stage;
+  return words(training.model, "a model") + (epochs ? ", " + epochs : "");
 }
 
 /* Keeps one element per entry, so that buttons keep their focus and pictures are not reloaded. */

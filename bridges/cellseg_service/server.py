@@ -140,7 +140,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop the jobs at the next tile, so that the end does not wait for them."""
         log.info("signal %d", sig)
-        threading.Thread(target=self._service.scheduler.stop, daemon=True).start()
+        threading.Thread(target=self._service.stop, daemon=True).start()
         super().handle_exit(sig, frame)
 
     def _warm_up(self) -> None:

@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,21 @@ from imagecodecs import png_encode
 from cellseg_engine._version import __version__
 from cellseg_engine.errors import ModelNotFoundError, SettingsError
 from cellseg_engine.io.overlays import render_overlay
+from cellseg_engine.train.finetune import newest_model
+from cellseg_engine.train.folder import Content, Correction, add_image, read_or_begin
 from cellseg_service import memory
 from cellseg_service.errors import FileNameError
-from cellseg_service.exchange import Exchange, read_header, remove
+from cellseg_service.exchange import Exchange, load_array, read_header, remove
 from cellseg_service.jobs import Job, Mailbox, Runner, Scheduler
 from cellseg_service.messages import parse_request
 from cellseg_service.options import ServiceOptions
+from cellseg_service.training import Training, Trainings
+from cellseg_service.training_messages import (
+    AddRequest,
+    FolderRequest,
+    TrainRequest,
+    parse_training,
+)
 from cellseg_service.wire import WIRE
 from cellseg_service.worker import MakeSegmenter, Worker
 
@@ -55,6 +65,7 @@ class Service:
         self.options = options
         self.exchange = exchange
         self.scheduler = Scheduler(self._make_runner, options.queue_limit)
+        self.trainings = Trainings()
         self.device = ""
         self._token = token
         self._make_segmenter = make_segmenter
@@ -128,6 +139,69 @@ class Service:
             )
         return found
 
+    def describe_folder(self, body: bytes) -> dict[str, Any]:
+        """Give what is in a training folder.
+
+        Raises
+        ------
+        CellSegError
+            It is none, or the request is wrong.
+        """
+        self.touch()
+        request = parse_training(body, FolderRequest, is_local=self.options.is_local)
+        return describe_content(read_or_begin(request.path))
+
+    def add_to_folder(self, body: bytes) -> dict[str, Any]:
+        """Add an image to a training folder; its files in the exchange folder are removed.
+
+        Raises
+        ------
+        CellSegError
+            It is refused, and the training folder is as it was.
+        """
+        self.touch()
+        request = parse_training(body, AddRequest, is_local=self.options.is_local)
+        references = [request.image, request.rois, request.predicted]
+        paths = [self._input(file.array) for file in references if file is not None]
+        try:
+            pixels, rois, *predicted = (load_array(path) for path in paths)
+            correction = Correction(
+                pixels=pixels,
+                axes=request.axes,
+                rois=rois.tobytes(),
+                predicted=predicted[0].tobytes() if predicted else b"",
+                title=request.title,
+                source=request.source,
+                model=request.model,
+                pixel_size_um={str(axis): um for axis, um in request.pixel_size_um.items()},
+            )
+            image, remarks, content = add_image(request.path, correction)
+        finally:
+            for path in paths:
+                remove(path)
+        return {"image": asdict(image), "remarks": list(remarks), **describe_content(content)}
+
+    def train(self, body: bytes, loop: asyncio.AbstractEventLoop) -> Training:
+        """Check a request for a training and start it.
+
+        Raises
+        ------
+        CellSegError
+            It is refused.
+        """
+        self.touch()
+        request = parse_training(body, TrainRequest, is_local=self.options.is_local)
+        return self.trainings.start(request, Mailbox(loop))
+
+    def cancel(self, job_id: str) -> str:
+        """Stop a segmentation or training; gives what it was, empty if unknown."""
+        return self.scheduler.cancel(job_id) or self.trainings.cancel(job_id)
+
+    def stop(self) -> None:
+        """Take nothing more, and stop what runs."""
+        self.trainings.stop()
+        self.scheduler.stop()
+
     def status(self) -> dict[str, Any]:
         """Give what the status page shows; asking for it is no activity."""
         running, queued, recent = self.scheduler.snapshot()
@@ -153,6 +227,7 @@ class Service:
                 }
                 for job in running
             ],
+            "training": self.trainings.describe(),
             "queued": [{**_about(job), "position": n} for n, job in enumerate(queued)],
             "recent": [_outcome(job) for job in recent],
         }
@@ -203,7 +278,7 @@ class Service:
 
     def is_over(self) -> bool:
         """Say whether it has been idle for so long that it ends."""
-        if not self.scheduler.is_idle():
+        if not self.scheduler.is_idle() or self.trainings.running is not None:
             self.touch()
         limit = self.options.idle_timeout_s
         return limit > 0 and time.monotonic() - self._active > limit
@@ -273,6 +348,17 @@ class Service:
                 hint="Upload the image again; one upload is for one job.",
             )
         return path
+
+
+def describe_content(content: Content) -> dict[str, Any]:
+    """Give what is in a training folder, as an answer has it."""
+    return {
+        "images": [asdict(image) for image in content.images],
+        "models": [asdict(model) for model in content.models],
+        "objects": content.objects,
+        "median_diameter_px": content.median_diameter_px,
+        "newest_model": newest_model(content),
+    }
 
 
 def _about(job: Job) -> dict[str, Any]:

@@ -7,13 +7,19 @@ import logging
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from cellseg_engine.batch.outputs import middle_plane, object_columns, object_rows
+from cellseg_engine.batch.outputs import (
+    middle_plane,
+    object_columns,
+    object_rows,
+    track_columns,
+    track_rows,
+)
 from cellseg_engine.errors import CancelledError, CellSegError
 from cellseg_engine.io.images import ImageData
 from cellseg_engine.io.rois import encode_rois
@@ -218,9 +224,15 @@ class Worker:
         if "table" in outputs:
             sizes = {str(axis): size for axis, size in job.request.pixel_size_um.items()}
             columns = object_columns(result, sizes, {})
-            table = _encode_table(result, sizes, columns)
+            table = _encode_table(columns, object_rows(result, sizes, {}))
             file = keep(self._exchange.save_bytes(table, ".csv"))
             answer["table"] = {"columns": columns, "rows": result.n_objects, "csv": file}
+            if result.tracks:
+                columns = track_columns(result, sizes)
+                table = _encode_table(columns, track_rows(result, sizes))
+                file = keep(self._exchange.save_bytes(table, ".csv"))
+                n_tracks = len(result.tracks["track"])
+                answer["tracks"] = {"columns": columns, "rows": n_tracks, "csv": file}
         return answer
 
 
@@ -236,10 +248,10 @@ def _compact(result: Segmentation) -> np.ndarray:
     return result.labels.astype(np.uint16 if largest <= MAX_UINT16 else np.int32, copy=False)
 
 
-def _encode_table(result: Segmentation, sizes: dict[str, float], columns: list[str]) -> bytes:
+def _encode_table(columns: list[str], rows: Iterable[dict[str, object]]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="cellseg-table-") as folder:
         path = Path(folder) / "table.csv"
-        write_table(path, columns, object_rows(result, sizes, {}))
+        write_table(path, columns, rows)
         return path.read_bytes()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,22 @@ from cellseg_engine.io.rois import write_geojson, write_rois
 from cellseg_engine.io.staging import staged
 from cellseg_engine.io.tables import write_table
 from cellseg_engine.pipeline.result import Segmentation
+from cellseg_engine.settings import Settings
 
 DEFAULT_OUTPUTS = ("labels", "rois", "overlay", "table")
 OPTIONAL_OUTPUTS = ("geojson",)
+_SQUARE = 1e-3
 
 
 def output_path(out: Path, job: Job, kind: str) -> Path:
     """Give the path of one output file of a job."""
     return out / f"{job.name}{OUTPUT_ENDINGS[kind]}"
+
+
+def with_tracks(kinds: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """Give the kinds of files of a run: where objects are followed, each table has its tracks."""
+    is_followed = settings.track_threshold > 0 and "table" in kinds
+    return (*kinds, "tracks") if is_followed else tuple(kinds)
 
 
 def write_outputs(
@@ -49,7 +58,7 @@ def write_outputs(
     out
         Output folder, made if needed.
     kinds
-        Of ``labels``, ``rois``, ``overlay``, ``table``, ``geojson``; run.json always.
+        Of ``labels``, ``rois``, ``overlay``, ``table``, ``tracks``, ``geojson``; run.json always.
     sources
         Of `describe_sources`, from before the image was read.
     axes
@@ -74,12 +83,15 @@ def write_outputs(
         if "rois" in paths:
             write_rois(paths["rois"], result.labels, result.axes)
         if "overlay" in paths:
-            write_overlay(paths["overlay"], *middle_plane(image, result))
+            write_overlay(paths["overlay"], *middle_plane(image, result), track_paths(result))
         rows = list(object_rows(result, image.pixel_size_um, job.fields))
         if "table" in paths:
             write_table(
                 paths["table"], object_columns(result, image.pixel_size_um, job.fields), rows
             )
+        if "tracks" in paths:
+            sizes = image.pixel_size_um
+            write_table(paths["tracks"], track_columns(result, sizes), track_rows(result, sizes))
         if "geojson" in paths:
             write_geojson(paths["geojson"], result.labels, result.axes, rows)
         record = run_record(job, image, result, final, sources, axes)
@@ -130,31 +142,63 @@ def object_columns(
     result: Segmentation, pixel_size_um: dict[str, float], fields: dict[str, str]
 ) -> list[str]:
     """Give the columns of the object table: plate fields, then the object's, µm beside px."""
-    columns = list(fields)
-    for name in result.objects:
-        columns.append(name)
-        columns += [micron for micron, _ in _in_microns(name, pixel_size_um)]
-    return columns
+    return [*fields, *with_microns(result.objects, pixel_size_um)]
 
 
 def object_rows(
     result: Segmentation, pixel_size_um: dict[str, float], fields: dict[str, str]
 ) -> Iterator[dict[str, object]]:
     """Yield one row per object."""
+    for row in _rows(with_microns(result.objects, pixel_size_um)):
+        yield {**fields, **row}
+
+
+def track_columns(result: Segmentation, pixel_size_um: dict[str, float]) -> list[str]:
+    """Give the columns of the table of tracks, µm beside px."""
+    return list(with_microns(result.tracks, pixel_size_um))
+
+
+def track_rows(
+    result: Segmentation, pixel_size_um: dict[str, float]
+) -> Iterator[dict[str, object]]:
+    """Yield one row per track."""
+    return _rows(with_microns(result.tracks, pixel_size_um))
+
+
+def track_paths(result: Segmentation) -> dict[int, np.ndarray] | None:
+    """Give where each track goes: its centroids (y, x), frame by frame; None without tracks."""
+    if not result.tracks:
+        return None
+    objects = result.objects
+    order = np.argsort(objects["label"], kind="stable")
+    centres = np.column_stack([objects["centroid_y_px"], objects["centroid_x_px"]])[order]
+    ids, starts = np.unique(objects["label"][order], return_index=True)
+    return dict(zip(ids.tolist(), np.split(centres, starts[1:]), strict=True)) if len(ids) else {}
+
+
+def with_microns(
+    table: dict[str, np.ndarray], pixel_size_um: dict[str, float]
+) -> dict[str, np.ndarray]:
+    """Give the columns of a table, each with its twin in µm behind it."""
     columns: dict[str, np.ndarray] = {}
-    for name, values in result.objects.items():
+    for name, values in table.items():
         columns[name] = values
         for micron, factor in _in_microns(name, pixel_size_um):
             columns[micron] = values * factor
-    for index in range(result.n_objects):
-        yield {**fields, **{name: values[index].item() for name, values in columns.items()}}
+    return columns
+
+
+def _rows(columns: dict[str, np.ndarray]) -> Iterator[dict[str, object]]:
+    names = list(columns)
+    for values in zip(*(column.tolist() for column in columns.values()), strict=True):
+        yield dict(zip(names, values, strict=True))
 
 
 def _in_microns(name: str, pixel_size_um: dict[str, float]) -> list[tuple[str, float]]:
     """Give the name and factor of a column's twin in µm, if the calibration is known.
 
     A diameter stays that of a disk of equal area; what extends in Z has one only where the
-    distance of the planes is known.
+    distance of the planes is known, and lengths across Y and X where pixels are square.
     """
     z, y, x = (pixel_size_um.get(letter, 0.0) for letter in "ZYX")
     if not (y and x):
@@ -164,9 +208,17 @@ def _in_microns(name: str, pixel_size_um: dict[str, float]) -> list[tuple[str, f
         "centroid_x_px": ("centroid_x_um", x),
         "area_px": ("area_um2", y * x),
         "diameter_px": ("diameter_um", float(np.sqrt(y * x))),
+        "displacement_y_px": ("displacement_y_um", y),
+        "displacement_x_px": ("displacement_x_um", x),
     }
+    if math.isclose(y, x, rel_tol=_SQUARE):
+        twins |= {"displacement_px": ("displacement_um", y), "path_px": ("path_um", y)}
     if z:
-        twins |= {"centroid_z_px": ("centroid_z_um", z), "volume_px": ("volume_um3", z * y * x)}
+        twins |= {
+            "centroid_z_px": ("centroid_z_um", z),
+            "volume_px": ("volume_um3", z * y * x),
+            "displacement_z_px": ("displacement_z_um", z),
+        }
     return [twins[name]] if name in twins else []
 
 

@@ -19,6 +19,7 @@ OUTPUT_ENDINGS = {
     "rois": "_rois.zip",
     "overlay": "_overlay.png",
     "table": "_objects.csv",
+    "tracks": "_tracks.csv",
     "geojson": "_objects.geojson",
     "run": "_run.json",
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from cellseg_engine.batch.auto import ChosenModel, ModelChooser
 from cellseg_engine.batch.lookahead import Gate, in_order
-from cellseg_engine.batch.outputs import output_path, write_outputs
+from cellseg_engine.batch.outputs import output_path, with_tracks, write_outputs
 from cellseg_engine.batch.plan import Job
 from cellseg_engine.batch.record import (
     check_unchanged,
@@ -81,6 +81,7 @@ def run_jobs(
     RunStoppedError
         Results can no longer be written; the images before are complete.
     """
+    options = replace(options, outputs=with_tracks(options.outputs, settings))
     for folder in {output_path(options.out, job, "run").parent for job in jobs}:
         remove_stale(folder)
     run = _Run(segmenter, settings, options, progress)

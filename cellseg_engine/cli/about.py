@@ -90,6 +90,13 @@ def _linking(settings: dict[str, Any]) -> str:
             " In stacks, objects of neighbouring planes were linked where their intersection "
             f"over union exceeded {settings['stitch_threshold']:g}."
         )
+    if settings.get("track_threshold", 0):
+        gap = settings.get("track_max_gap", 0)
+        text += (
+            " In time series, objects were followed from frame to frame where their intersection "
+            f"over union exceeded {settings['track_threshold']:g}"
+            + (f", also over up to {gap} frames without them." if gap else ".")
+        )
     return text
 
 

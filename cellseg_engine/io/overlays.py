@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import imagecodecs
@@ -35,7 +37,9 @@ _WIDE_FROM_DIAMETER_PX = 16
 _NEAR_PX = 4
 
 
-def render_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def render_overlay(
+    image: np.ndarray, labels: np.ndarray, paths: Mapping[int, np.ndarray] | None = None
+) -> np.ndarray:
     """Draw the outlines of the objects onto the image.
 
     Objects near one another get different colours. The line lies on the rim pixels of each
@@ -48,6 +52,10 @@ def render_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         0.5th to the 99.8th percentile (of all colours together).
     labels
         int of shape (Y, X), 0 is background.
+    paths
+        For a frame of a time series whose ids are tracks: for each id the (y, x) where it was in
+        its frames, in order. The paths of the objects in this frame are drawn, and an id has
+        the same colour in every frame.
 
     Returns
     -------
@@ -66,7 +74,11 @@ def render_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     shown = _stretch(image, GREY_MAX if image.ndim == 2 else 255)
     canvas = shown if shown.ndim == 3 else np.repeat(shown[..., np.newaxis], 3, axis=2)
     rim = outline_mask(labels)
-    colours = _colours(labels, rim)
+    if paths is None:
+        colours = _colours(labels, rim)
+    else:
+        colours = (np.arange(int(labels.max(initial=0)) + 1) - 1) % len(PALETTE)
+        _draw_paths(canvas, labels, paths, colours)
     is_large = max(labels.shape) > _WIDE_FROM_PX
     if is_large and median_diameter(labels) >= _WIDE_FROM_DIAMETER_PX:
         rim |= outline_mask(np.where(rim, 0, labels))
@@ -74,7 +86,12 @@ def render_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return canvas
 
 
-def write_overlay(path: Path, image: np.ndarray, labels: np.ndarray) -> None:
+def write_overlay(
+    path: Path,
+    image: np.ndarray,
+    labels: np.ndarray,
+    paths: Mapping[int, np.ndarray] | None = None,
+) -> None:
     """Write `render_overlay` as a PNG file.
 
     Raises
@@ -82,7 +99,7 @@ def write_overlay(path: Path, image: np.ndarray, labels: np.ndarray) -> None:
     OSError
         The file cannot be written; inside `staged` it is a `WriteError`.
     """
-    path.write_bytes(imagecodecs.png_encode(render_overlay(image, labels), level=3))
+    path.write_bytes(imagecodecs.png_encode(render_overlay(image, labels, paths), level=3))
 
 
 def thumbnail(rgb: np.ndarray, max_px: int) -> np.ndarray:
@@ -123,6 +140,19 @@ def _stretch(image: np.ndarray, white: int) -> np.ndarray:
     factor = white / max(high - low, 1e-30)
     scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(factor)
     return np.asarray(np.nan_to_num(np.clip(scaled, 0, white), nan=0), np.uint8)
+
+
+def _draw_paths(
+    canvas: np.ndarray, labels: np.ndarray, paths: Mapping[int, np.ndarray], colours: np.ndarray
+) -> None:
+    """Draw the paths of the objects that are there, in place."""
+    limits = np.array(labels.shape) - 1
+    for label in np.unique(labels[labels > 0]).tolist():
+        places = np.clip(np.rint(paths[label]).astype(int), 0, limits).tolist()
+        for (y0, x0), (y1, x1) in itertools.pairwise(places):
+            steps = max(abs(y1 - y0), abs(x1 - x0)) + 1
+            rows, columns = (np.rint(np.linspace(*ends, steps)) for ends in ((y0, y1), (x0, x1)))
+            canvas[rows.astype(int), columns.astype(int)] = PALETTE[colours[label]]
 
 
 def _colours(labels: np.ndarray, rim: np.ndarray) -> np.ndarray:

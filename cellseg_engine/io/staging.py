@@ -164,7 +164,7 @@ def writing(directory: Path) -> Iterator[None]:
 
 
 def remove_stale(directory: Path) -> list[Path]:
-    """Remove temporary files that a process of this machine left behind when it was killed.
+    """Remove what `staged` and `temporary_folder` left behind when a process was killed.
 
     Files of running processes and of other machines stay.
 
@@ -184,9 +184,31 @@ def remove_stale(directory: Path) -> list[Path]:
         match = _TEMPORARY.match(path.name)
         if match and match["host"] == _host() and not _is_running(int(match["pid"])):
             with suppress(OSError):
-                path.unlink()
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
                 removed.append(path)
     return removed
+
+
+@contextmanager
+def temporary_folder(directory: Path) -> Iterator[Path]:
+    """Give a new folder below another one; however the block ends, it is removed.
+
+    Raises
+    ------
+    WriteError
+        It cannot be made.
+    """
+    name = f".cellseg-{_host()}-{os.getpid()}-{secrets.token_hex(4)}-work"
+    folder = directory / name
+    with writing(directory):
+        folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_folders(directory: Path, made: list[Path]) -> None:

@@ -21,7 +21,9 @@ class Segmentation:
         int32 of shape (Y, X), or (T, Z, Y, X) with the axes that the image had; 0 is
         background. Planes of a stack are segmented one by one and no id occurs in two planes,
         unless they were linked (``stitch_threshold`` above 0 and more than one Z plane): then
-        an id is a 3-D object, in one or more neighbouring planes of one time point.
+        an id is a 3-D object, in one or more neighbouring planes of one time point. Where
+        objects were followed (``track_threshold`` above 0), an id is a track: the same object in
+        all frames that it is in.
     axes
         Axes of the labels, for example ``"YX"`` or ``"ZYX"``.
     flows
@@ -34,15 +36,24 @@ class Segmentation:
     diameter_px
         Diameter that the image was scaled by.
     objects
-        Columns of the object table, each of one entry per object: ``label``, ``t``/``z`` (from
-        0) for stacks, ``centroid_y_px``, ``centroid_x_px``, ``area_px``, ``diameter_px``,
-        ``mean_probability``, ``flow_error``, ``touches_edge``, ``intensity_mean_NAME``.
+        Columns of the object table, each of one entry per object (of a track: per frame that it
+        is in): ``label``, ``t``/``z`` (from 0) for stacks, ``centroid_y_px``,
+        ``centroid_x_px``, ``area_px``, ``diameter_px``, ``mean_probability``, ``flow_error``,
+        ``touches_edge``, ``intensity_mean_NAME``.
 
         Where planes were linked, an entry is a 3-D object and the columns are: ``label``, ``t``
         for time series, ``centroid_z_px``, ``centroid_y_px``, ``centroid_x_px``, ``volume_px``
         (voxels), ``z_first``, ``z_last`` (planes, from 0), ``mean_probability`` and
         ``intensity_mean_NAME`` (over the voxels), ``flow_error`` (mean over the planes, weighted
         by area), ``touches_edge`` (in Y or X, in any plane).
+    tracks
+        Columns of the table of tracks, each of one entry per track; empty where objects were not
+        followed. ``track`` (the label), ``parent`` (the track that has more than half of this
+        one's first object one frame before, 0 for none), ``t_first``, ``t_last`` (frames, from
+        0), ``n_frames`` (in which it is), ``n_missing`` (between them, in which it is not),
+        ``displacement_y_px``, ``displacement_x_px`` and ``displacement_px`` (of the centroid,
+        last minus first; ``displacement_z_px`` in planes, for linked stacks), ``path_px`` (sum of
+        the steps in Y and X).
     settings
         The settings used.
     provenance
@@ -59,12 +70,16 @@ class Segmentation:
     diameter_px: float
     objects: dict[str, np.ndarray]
     settings: Settings
+    tracks: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
     def n_objects(self) -> int:
-        """Number of objects; one that goes through several linked planes counts once."""
+        """Number of objects; one that goes through several linked planes counts once.
+
+        In a time series the objects of all frames count, also those of one track.
+        """
         return len(self.objects["label"])
 
     @property

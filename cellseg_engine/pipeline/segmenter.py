@@ -2,7 +2,7 @@
 
 image + axes -> planes -> channels -> normalise -> (size estimate) -> resize -> tiles -> network
 -> blend -> resize back -> dynamics -> clusters -> flow check -> holes, sizes -> linked planes
--> labels, table.
+-> tracks -> labels, table.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from cellseg_engine.pipeline.prepare import (
 from cellseg_engine.pipeline.progress import ProgressCallback, Ticker
 from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.pipeline.size import SizeEstimate, estimate_diameter
+from cellseg_engine.pipeline.tracking import check_trackable, follow_objects
 from cellseg_engine.settings import Settings, make_settings
 from cellseg_engine.zoo.store import load_model
 
@@ -109,6 +110,7 @@ class Segmenter:
         """
         settings = self._with_loaded_model(settings)
         stack = to_planes(image, axes)
+        check_trackable(stack, settings)
         check_finite(stack.pixels)
         clock = _Clock()
         ticker = Ticker(progress, is_cancelled)
@@ -143,7 +145,7 @@ class Segmenter:
                 work.add(index, pixels, fields, objects, plane)
             work.note(notes)
         with clock("labels"):
-            work.link(settings.stitch_threshold)
+            work.link(settings)
         provenance = self._provenance(preparation, size, iterations, clock)
         return work.finish(preparation, size, provenance, self.model.warnings)
 
@@ -271,6 +273,7 @@ class _StackWork:
         self._keep_fields = keep_fields
         self._style = np.zeros(0)
         self._tables: list[dict[str, np.ndarray]] = []
+        self._tracks: dict[str, np.ndarray] = {}
         self._blank: list[int] = []
         self._extreme: list[int] = []
         self._notes: dict[str, None] = {}
@@ -315,10 +318,15 @@ class _StackWork:
         """Keep sentences for the user, each once."""
         self._notes.update(dict.fromkeys(sentences))
 
-    def link(self, threshold: float) -> None:
-        """Give overlapping objects of neighbouring planes one id and one row, if wanted."""
-        if threshold > 0 and self._stack.pixels.shape[1] > 1:
-            self._tables = [link_planes(self._labels, _join(self._tables), threshold)]
+    def link(self, settings: Settings) -> None:
+        """Give an object one id through its planes, and through time, if wanted."""
+        if settings.stitch_threshold > 0 and self._stack.pixels.shape[1] > 1:
+            linked = link_planes(self._labels, _join(self._tables), settings.stitch_threshold)
+            self._tables = [linked]
+        if settings.track_threshold > 0:
+            objects = _join(self._tables)
+            followed, self._tracks = follow_objects(self._labels, objects, settings)
+            self._tables = [followed]
 
     def finish(
         self,
@@ -338,6 +346,7 @@ class _StackWork:
             style=(self._style / np.linalg.norm(self._style)).astype(np.float32),
             diameter_px=size.diameter_px,
             objects=_join(self._tables),
+            tracks=self._tracks,
             settings=preparation.settings,
             provenance=provenance,
             warnings=(*warnings, *self._warnings(preparation, size)),

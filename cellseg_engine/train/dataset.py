@@ -66,6 +66,9 @@ class TrainingImage:
     sha256: str
 
 
+IMAGE_LEFT_OUT = "image left out"
+
+
 @dataclass(frozen=True)
 class Remark:
     """Something that was left out or changed, and why."""
@@ -165,7 +168,7 @@ def load_images(
                 prepared = preparation.plane(pixels)
                 reason = _reason_to_leave_out(clean, prepared.has_contrast, options.min_objects)
                 if reason:
-                    remarks.append(Remark(name, "image left out", reason))
+                    remarks.append(Remark(name, IMAGE_LEFT_OUT, reason))
                 else:
                     flows = cache.flows(clean.labels, options.flow_variant)
                     images.append(_make_image(source, name, prepared.pixels, clean, flows))
@@ -237,7 +240,7 @@ def _name_fault(source: Source, error: CellSegError) -> str:
 
 
 def _nothing_left(remarks: Sequence[Remark]) -> TrainingDataError:
-    left_out = [remark for remark in remarks if remark.what == "image left out"]
+    left_out = [remark for remark in remarks if remark.what == IMAGE_LEFT_OUT]
     reasons = "; ".join(f"{remark.image}: {remark.reason}" for remark in left_out[:_NAMED_FAULTS])
     more = f"; and {len(left_out) - _NAMED_FAULTS} more" if len(left_out) > _NAMED_FAULTS else ""
     return TrainingDataError(

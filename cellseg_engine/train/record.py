@@ -11,7 +11,7 @@ from typing import Any
 from cellseg_engine.errors import ReadError, SettingsError
 from cellseg_engine.io.staging import staged
 from cellseg_engine.io.tables import write_table
-from cellseg_engine.train.dataset import Remark, TrainingImage
+from cellseg_engine.train.dataset import IMAGE_LEFT_OUT, Remark, TrainingImage
 from cellseg_engine.train.sources import Found
 
 RECORD, LEFT_OUT = "training.json", "left_out.csv"
@@ -94,7 +94,7 @@ def all_remarks(found: Found, remarks: Sequence[Remark]) -> list[Remark]:
     """Give what was left out or changed, files without partner among it."""
     return [
         *(
-            Remark(str(path), "image left out", "no annotation")
+            Remark(str(path), IMAGE_LEFT_OUT, "no annotation")
             for path in found.images_without_annotation
         ),
         *(

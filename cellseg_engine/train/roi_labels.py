@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from roifile import ROI_TYPE, ImagejRoi
-from skimage.draw import polygon as draw_polygon
+from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from cellseg_engine.core.overlaps import Region, settle_overlaps
 from cellseg_engine.errors import ReadError
@@ -64,11 +64,25 @@ def read_roi_labels(path: Path, shape: tuple[int, int]) -> RoiLabels:
     ReadError
         Damaged, not of ImageJ, or with ROIs on several planes.
     """
-    rois = _read_rois(path)
+    return settle_rois(_read_rois(path), shape, str(path))
+
+
+def settle_rois(rois: Sequence[ImagejRoi], shape: tuple[int, int], where: str) -> RoiLabels:
+    """Give ROIs of one plane as a label image; see `read_roi_labels`.
+
+    Parameters
+    ----------
+    rois
+        In their order.
+    shape
+        (Y, X) of the image.
+    where
+        What they were read from, for messages.
+    """
     planes = {(roi.position, roi.z_position, roi.t_position) for roi in rois}
     if len(planes) > 1:
         raise ReadError(
-            f"The ROIs of {path} lie on {len(planes)} planes of a stack; annotations are read "
+            f"The ROIs of {where} lie on {len(planes)} planes of a stack; annotations are read "
             "plane by plane.",
             hint="Save the planes and their ROIs separately, or make a label image of the stack.",
         )
@@ -77,14 +91,14 @@ def read_roi_labels(path: Path, shape: tuple[int, int]) -> RoiLabels:
     regions: list[Region] = []
     numbers: list[int] = []
     for number, roi in enumerate(rois, start=1):
-        if ROI_TYPE(roi.roitype) not in _AREAS:
+        if not has_area(roi):
             not_areas.append(roi.name or str(number))
             continue
         try:
-            region = _draw(roi, shape)
+            region = draw_roi(roi, shape)
         except (NotImplementedError, RuntimeError, IndexError) as error:
             raise ReadError(
-                f"The outline of ROI {roi.name or number} in {path} cannot be read: {error}.",
+                f"The outline of ROI {roi.name or number} in {where} cannot be read: {error}.",
                 hint="Give a label image instead of the ROIs.",
             ) from error
         if not region.mask.any():
@@ -98,26 +112,51 @@ def read_roi_labels(path: Path, shape: tuple[int, int]) -> RoiLabels:
     return RoiLabels(labels, tuple(not_areas), tuple(outside), tuple(covered), settled.n_shared_px)
 
 
+def decode_rois(archive: bytes, where: str) -> list[ImagejRoi]:
+    """Give the ROIs of an archive in its order.
+
+    Raises
+    ------
+    ReadError
+        It is damaged or holds none; the sentence begins with ``where``.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            names = [name for name in opened.namelist() if name.lower().endswith(".roi")]
+            if names and len(names) <= MAX_ROIS:
+                return [ImagejRoi.frombytes(opened.read(name)) for name in names]
+    except Exception as error:  # damaged bytes can raise nearly anything
+        raise _damaged(where) from error
+    raise ReadError(f"The archive {where} holds no ROIs of ImageJ.")
+
+
+def has_area(roi: ImagejRoi) -> bool:
+    """Say whether a ROI is an area, and no line, point or text."""
+    is_text = ROI_SUBTYPE(roi.subtype) in (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.IMAGE)
+    return ROI_TYPE(roi.roitype) in _AREAS and not is_text
+
+
 def _read_rois(path: Path) -> list[ImagejRoi]:
     try:
+        content = path.read_bytes()
         if path.suffix.lower() == ".roi":
-            return [ImagejRoi.frombytes(path.read_bytes())]
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-            names = [name for name in archive.namelist() if name.lower().endswith(".roi")]
-            if not names or len(names) > MAX_ROIS:
-                raise ReadError(f"The archive {path} holds no ROIs of ImageJ.")
-            return [ImagejRoi.frombytes(archive.read(name)) for name in names]
-    except ReadError:
-        raise
+            return [ImagejRoi.frombytes(content)]
     except Exception as error:  # damaged bytes can raise nearly anything
-        raise ReadError(
-            f"The file {path} is damaged or holds no ROIs of ImageJ.",
-            hint="Save the ROIs again with the ROI Manager (More, Save).",
-        ) from error
+        raise _damaged(str(path)) from error
+    return decode_rois(content, str(path))
 
 
-def _draw(roi: ImagejRoi, shape: tuple[int, int]) -> Region:
+def _damaged(where: str) -> ReadError:
+    return ReadError(
+        f"The file {where} is damaged or holds no ROIs of ImageJ.",
+        hint="Save the ROIs again with the ROI Manager (More, Save).",
+    )
+
+
+def draw_roi(roi: ImagejRoi, shape: tuple[int, int]) -> Region:
     """Give the pixels of a ROI in the image."""
+    from skimage.draw import polygon as draw_polygon  # the service starts sooner without it
+
     is_oval = roi.roitype == ROI_TYPE.OVAL
     box = np.array([[roi.left, roi.top], [roi.right, roi.bottom]])
     loops = [] if is_oval else [loop for loop in roi.coordinates(multi=True) if len(loop) > 2]

@@ -38,6 +38,10 @@ AUTO = "auto"
 ENOUGH_AGREEMENT = 0.99
 """From this `ModelEntry.bf16_agreement` on, bf16 may be chosen by itself where it is fast."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DEVICES = frozenset(
+    ("CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10)))
+)
+"""Windows takes these for devices, whatever comes behind a dot."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +281,7 @@ def import_model(
     from cellseg_engine.nets.weights import load_weights
 
     name = name or paths[0].resolve().name.removesuffix(".pth").removesuffix(".safetensors")
-    _check_new_name(name)
+    check_new_name(name)
     files = [load_weights(file) for path in paths for file in weights_files(path)]
     check_ensemble(name, files)
     size_model = read_official_size_model(size_file) if size_file else files[0].size_model
@@ -343,10 +347,19 @@ def _imported() -> list[ModelEntry]:
     return found
 
 
-def _check_new_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+def check_new_name(name: str) -> None:
+    """Refuse a name that no new model can have.
+
+    Raises
+    ------
+    SettingsError
+        It is taken, or not usable as the name of a folder everywhere.
+    """
+    stem = name.partition(".")[0].upper()
+    if not _NAME.fullmatch(name) or name.endswith(".") or stem in _DEVICES:
         raise SettingsError(
-            f"{name!r} cannot name a model: use up to 100 letters, digits, '.', '_' and '-'.",
+            f"{name!r} cannot name a model: use up to 100 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit and not ending with a dot, and no name of a device.",
             hint="Give another with --name.",
         )
     if name == AUTO:

@@ -34,8 +34,11 @@ class Result(object):
         As the engine gives them.
     shape, planes
         Of the labels: the planes are Java arrays, short[] or int[].
-    rois, table
-        Bytes of a ROI archive and of a CSV file, None where not asked for.
+    rois, table, tracks
+        Bytes of a ROI archive and of CSV files, None where not asked for; tracks come with the
+        table where objects were followed through time.
+    largest_label
+        In the labels.
     """
 
     def __init__(self, event):
@@ -48,6 +51,9 @@ class Result(object):
         self.shape, self.planes = npy.read_labels(event["labels"]["path"])
         self.rois = _take(event.get("rois"))
         self.table = _take((event.get("table") or {}).get("csv"))
+        followed = event.get("tracks") or {}
+        self.largest_label = followed.get("rows", self.n_objects)
+        self.tracks = _take(followed.get("csv"))
 
 
 def segment(source, settings, outputs=("labels", "rois", "table"), title=""):
@@ -165,7 +171,8 @@ def _take(file):
 
 def _discard(event):
     """Remove the files of a result that nobody wants any more."""
-    files = [event.get("labels"), event.get("rois"), (event.get("table") or {}).get("csv")]
+    files = [event.get("labels"), event.get("rois")]
+    files += [(event.get(name) or {}).get("csv") for name in ("table", "tracks")]
     for file in files:
         if file:
             npy.delete(Paths.get(file["path"], []))

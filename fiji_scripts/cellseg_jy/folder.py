@@ -28,7 +28,6 @@ SUMMARY = "summary.csv"
 SUMMARY_TITLE = "CellSeg summary"
 COLUMNS = ["image", "status", "objects", "diameter_px", "seconds", "labels", "warnings", "error"]
 """The columns that ``cellseg segment`` gives its summary."""
-_KINDS = ("labels", "rois", "table", "run")
 _FATAL = ("not-installed", "start")
 """Codes of errors that every further image would meet too."""
 
@@ -97,7 +96,7 @@ def _run_one(path, stem, values, title):
             outcome.encode_again()
         segmenting.describe(outcome)
         _check_unchanged(path, described)
-        _write(outcome, source, described, stem)
+        _write(outcome, source, described, stem, _kinds(values))
         outcome.labels.flush()
     finally:
         image.changes = False
@@ -118,7 +117,7 @@ def _existing(path, stem, run_path, values):
     """Give the row of results that are there and are those of this run, or None."""
     record = records.read_record(run_path)
     if record is None:
-        for kind in _KINDS:
+        for kind in _kinds(values):
             there = File(stem + outputs.ENDINGS[kind])
             if there.exists():
                 raise Problem(
@@ -128,7 +127,7 @@ def _existing(path, stem, run_path, values):
                 )
         return None
     records.check_same(record, run_path, path, values)
-    is_there = all(File(stem + outputs.ENDINGS[kind]).exists() for kind in _KINDS)
+    is_there = all(File(stem + outputs.ENDINGS[kind]).exists() for kind in _kinds(values))
     if not record.get("complete", True) or not is_there:
         return None
     return _row(
@@ -150,11 +149,17 @@ def _check_unchanged(path, described):
         )
 
 
-def _write(outcome, source, described, stem):
+def _kinds(values):
+    """Give the kinds of files that an image gets, as ``cellseg segment`` names them."""
+    tracks = ("tracks",) if values["track_threshold"] > 0 else ()
+    return ("labels", "rois", "table") + tracks + ("run",)
+
+
+def _write(outcome, source, described, stem, kinds):
     """Write the files of one image, the run.json, which makes them count, last."""
     parent = File(stem).getParentFile()
     outputs.check_folder(parent.getPath())
-    names = dict((kind, File(stem + outputs.ENDINGS[kind]).getName()) for kind in _KINDS)
+    names = dict((kind, File(stem + outputs.ENDINGS[kind]).getName()) for kind in kinds)
     record = records.make_record(source, described, outcome.result, names)
     begun = dict((key, record[key]) for key in ("format", "sources", "outputs"))
     begun["complete"] = False
@@ -163,6 +168,8 @@ def _write(outcome, source, described, stem):
     outputs.write_tiff(stem + outputs.ENDINGS["labels"], outcome.labels)
     outputs.write_bytes(stem + outputs.ENDINGS["rois"], outcome.archive)
     outputs.write_text(stem + outputs.ENDINGS["table"], tables.to_csv(outcome.rows))
+    if outcome.tracks is not None:
+        outputs.write_text(stem + outputs.ENDINGS["tracks"], tables.to_csv(outcome.tracks))
     outputs.write_text(run_path, json.dumps(record, indent=2, sort_keys=True))
 
 

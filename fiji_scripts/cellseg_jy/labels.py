@@ -39,7 +39,7 @@ def make_label_image(result, source):
             whole.insert(part, source.bounds.x, source.bounds.y)
             part = whole
         stack.addSlice("", part)
-    return finish(stack, source.image, source.n_slices, source.n_frames, result.n_objects)
+    return finish(stack, source.image, source.n_slices, source.n_frames, result.largest_label)
 
 
 def finish(stack, image, n_slices, n_frames, largest):

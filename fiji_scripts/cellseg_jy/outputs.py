@@ -15,6 +15,7 @@ ENDINGS = {
     "labels": "_labels.tif",
     "rois": "_rois.zip",
     "table": "_objects.csv",
+    "tracks": "_tracks.csv",
     "run": "_run.json",
 }
 """How the files of one image end, as those of ``cellseg segment`` do."""

@@ -21,7 +21,7 @@ def command(given):
     """Run the menu command."""
     values = collect(OWN + (IMAGE,), given)
     image = find_image(values["image"])
-    found = _find_rois(image, values["source"], values["archive"])
+    found = find_rois(image, values["source"], values["archive"])
     areas = [roi for roi in found if roi.isArea()]
     if len(areas) < len(found):
         tell(
@@ -73,14 +73,26 @@ def paint(image, areas):
     return labels.finish(stack, image, n_slices, n_frames, largest)
 
 
-def _find_rois(image, source, archive):
+def overlay_rois(image):
+    """Give the ROIs of the overlay of an image."""
+    overlay = image.getOverlay()
+    return list(overlay.toArray()) if overlay is not None else []
+
+
+def find_rois(image, source, archive):
+    """Give the ROIs from where a parameter ``source`` says.
+
+    Raises
+    ------
+    Problem
+        There are none.
+    """
     if source == "archive" or (source == "auto" and archive):
         return _read_archive(archive)
     manager = RoiManager.getInstance() if has_display() else None
     found = list(manager.getRoisAsArray()) if manager is not None else []
     if source == "overlay" or (source == "auto" and not found):
-        overlay = image.getOverlay()
-        found = list(overlay.toArray()) if overlay is not None else []
+        found = overlay_rois(image)
     if not found:
         where = {"manager": "in the ROI Manager", "overlay": "in the overlay of the image"}
         raise Problem(

@@ -19,6 +19,7 @@ DISK = "diameter"
 """Name of the disk that shows the diameter."""
 _MARGIN_PX = 4
 _WHITE = Color(255, 255, 255, 140)
+_OF_TIME_SERIES = ("track_threshold", "track_max_gap")
 
 
 def command(given):
@@ -27,7 +28,10 @@ def command(given):
     image = find_image(values["image"])
     part = cut_out(image, choose_bounds(image))
     source = Source(part)
-    result = segment(source, segmenting.chosen_settings(values), ("labels", "rois"))
+    chosen = segmenting.chosen_settings(values)
+    for name in _OF_TIME_SERIES:
+        chosen.pop(name, None)  # the part is one frame
+    result = segment(source, chosen, ("labels", "rois"))
     found = rois.decode_rois(result.rois)
     rois.show_on(part, found)
     overlay = part.getOverlay()

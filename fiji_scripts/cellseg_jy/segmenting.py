@@ -24,6 +24,7 @@ OWN = (
     Parameter("save_to", "text", "", ()),
 )
 TABLE_ENDING = "-objects"
+TRACKS_ENDING = "-tracks"
 ROIS_PROPERTY = "cellseg_rois"
 """Property of the label image: the path of its ROI archive."""
 DIAMETER_PROPERTY = "cellseg_diameter_px"
@@ -45,12 +46,15 @@ class Outcome(object):
         The same as bytes of a ROI archive.
     rows
         The table as lists of text, names first, or None.
+    tracks
+        The table of tracks, where objects were followed, or None.
     """
 
     def __init__(self, source, result):
         self.result = result
         self.labels = labels.make_label_image(result, source)
         self.rows = tables.parse_csv(to_text(result.table)) if result.table is not None else None
+        self.tracks = tables.parse_csv(to_text(result.tracks)) if result.tracks else None
         self.archive = result.rois
         self.rois = None
         if result.rois is not None:
@@ -65,14 +69,21 @@ class Outcome(object):
         return len(self.rows) - 1 if self.rows is not None else self.result.n_objects
 
     def keep_inside(self, selection):
-        """Remove the objects whose centre lies outside a selection."""
+        """Remove the objects whose centre lies outside a selection.
+
+        Of an object that was followed its first frame decides.
+        """
         x, y, ids = (
             tables.column(self.rows, name) for name in ("centroid_x_px", "centroid_y_px", "label")
         )
-        centres = [(int(float(a) + 0.5), int(float(b) + 0.5)) for a, b in zip(x, y)]
-        inside = [selection.contains(*centre) for centre in centres]
-        kept = set(int(label) for label, is_inside in zip(ids, inside) if is_inside)
-        self.rows[1:] = [row for row, is_inside in zip(self.rows[1:], inside) if is_inside]
+        is_inside = {}
+        for a, b, label in zip(x, y, ids):
+            if label not in is_inside:
+                is_inside[label] = selection.contains(int(float(a) + 0.5), int(float(b) + 0.5))
+        kept = set(int(label) for label in is_inside if is_inside[label])
+        self.rows[1:] = [row for row, label in zip(self.rows[1:], ids) if is_inside[label]]
+        if self.tracks is not None:
+            self.tracks[1:] = [row for row in self.tracks[1:] if int(row[0]) in kept]
         outside = [roi for roi in self.rois if rois.parse_name(roi.getName())[0] not in kept]
         self.rois = [roi for roi in self.rois if rois.parse_name(roi.getName())[0] in kept]
         stack = self.labels.getStack()
@@ -98,6 +109,7 @@ def command(given):
     source = Source(image, selection.getBounds() if selection is not None else None)
     is_open = WindowManager.getImage(image.getID()) is not None
     wants_table = (values["show_table"] and has_display()) or values["save_to"] or selection
+    wants_table = wants_table or values["track_threshold"] > 0
     kinds = ("labels", "rois", "table") if wants_table else ("labels", "rois")
     outcome = Outcome(source, segment(source, chosen_settings(values), kinds))
     if selection is not None and selection.getMask() is not None:
@@ -173,6 +185,8 @@ def _show_windows(outcome, image, values, was_closed):
     labels.show(outcome.labels)
     if values["show_table"]:
         tables.make_table(outcome.rows).show(image.getTitle() + TABLE_ENDING)
+        if outcome.tracks is not None:
+            tables.make_table(outcome.tracks).show(image.getTitle() + TRACKS_ENDING)
     if not was_closed:
         if image.getWindow() is not None:
             image.getWindow().toFront()
@@ -188,6 +202,8 @@ def _save(outcome, image, folder):
     stem = "{}/{}".format(folder.rstrip("/\\"), file_stem(image.getTitle()))
     outputs.write_tiff(stem + outputs.ENDINGS["labels"], outcome.labels)
     outputs.write_text(stem + outputs.ENDINGS["table"], tables.to_csv(outcome.rows))
+    if outcome.tracks is not None:
+        outputs.write_text(stem + outputs.ENDINGS["tracks"], tables.to_csv(outcome.tracks))
     path = stem + outputs.ENDINGS["rois"]
     outputs.write_bytes(path, outcome.archive)
     return path
@@ -231,6 +247,9 @@ def _report(outcome, image, selection, was_closed):
         tell("{}: {}".format(image.getTitle(), warning))
     if outcome.n_objects == 0 and outcome.result.n_objects > 0:
         tell("No objects have their centre inside the selection.")
+    if outcome.tracks is not None:
+        text = "{}: {} tracks, {} objects in all frames"
+        tell(text.format(image.getTitle(), len(outcome.tracks) - 1, outcome.n_objects))
     seconds = outcome.result.seconds.get("total", 0.0)
     IJ.showStatus(
         "CellSeg: {} objects, diameter {:.1f} px, {:.1f} s".format(

@@ -27,4 +27,6 @@ SETTINGS = (
     Parameter("precision", "choice", "auto", ("auto", "fp32", "bf16", "fp16")),
     Parameter("stitch_threshold", "number", 0.0, ()),
     Parameter("fill_holes", "boolean", True, ()),
+    Parameter("track_threshold", "number", 0.0, ()),
+    Parameter("track_max_gap", "integer", 0, ()),
 )

@@ -49,6 +49,7 @@ def describe():
         ("Models", ", ".join(model["name"] for model in models)),
         ("", "{} loaded".format(status["counters"]["models_loaded"])),
         ("Images", _images(status)),
+        ("Training", _training(status.get("training"))),
         ("Memory", "{:.1f} GiB".format(memory["rss_bytes"] / _GIB)),
         ("Address", running["url"]),
         ("Process", "{}".format(status["pid"])),
@@ -101,6 +102,13 @@ def _images(status):
     ends = ("done", "failed", "refused", "cancelled")
     parts += ["{} {}".format(counters["jobs_" + end], end) for end in ends]
     return ", ".join(parts)
+
+
+def _training(training):
+    """Say which model is being trained, and how far it is."""
+    if not training:
+        return "none"
+    return "{model}, epoch {epoch} of {epochs}".format(**training)
 
 
 def _duration(seconds):

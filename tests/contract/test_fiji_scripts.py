@@ -24,6 +24,9 @@ MODULES = {
     "Segment_Folder.py": "folder",
     "Labels_To_ROIs.py": "tracing",
     "ROIs_To_Labels.py": "painting",
+    "Add_To_Training_Set.py": "adding",
+    "Fine_Tune_Model.py": "fine_tuning",
+    "Next_Image.py": "next_image",
 }
 LONGEST_FILE = 400
 
@@ -85,13 +88,15 @@ def test_menu_scripts_can_be_called_by_macros_and_keep_no_value(path: Path) -> N
 def test_a_script_and_its_module_declare_the_same_parameters(name: str) -> None:
     own = own_parameters(MODULES[name])
     kinds = {"text": "String", "choice": "String", "boolean": "Boolean"}
+    kinds |= {"number": "Double", "integer": "Integer"}
     declared = header(SCRIPTS / name)
     settings = set(Settings.model_fields)
-    assert set(own) == set(declared) - settings
+    assert set(own) - settings == set(declared) - settings
     for parameter, (kind, default) in own.items():
         shown, attributes = declared[parameter]
         assert shown == kinds[kind]
-        value = str(default).lower() if kind == "boolean" else f'"{default}"'
+        is_text = kind in ("text", "choice")
+        value = f'"{default}"' if is_text else str(default).lower()
         assert f"value={value}, " in attributes
 
 

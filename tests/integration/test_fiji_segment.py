@@ -155,6 +155,50 @@ def test_a_plain_stack_takes_the_position_in_the_stack(fiji: ImageJ, tmp_path: P
     assert all(entry[0].split("-")[1:] == [str(entry[1]), "1"] for entry in found)
 
 
+def test_a_followed_object_keeps_its_number_and_colour(fiji: ImageJ, tmp_path: Path) -> None:
+    still = crop(100, 200, 90, 110)
+    path = tmp_path / "movie.tif"
+    frames = np.stack([np.roll(still, 2 * t, axis=1) for t in range(3)])
+    tifffile.imwrite(path, frames, imagej=True, metadata={"axes": "TYX"})
+    tracking = "track_threshold=0.3 track_max_gap=1"
+    title = run(fiji, path, f"{SETTINGS} {tracking} save_to=[{tmp_path}]")
+    expected = engine_labels(path, track_threshold=0.3, track_max_gap=1)
+    assert 3 < expected.max() < 30
+    np.testing.assert_array_equal(saved_labels(fiji, f"{title}-labels", tmp_path), expected)
+    looks = fiji.python(f"""
+from ij import WindowManager
+result = [[roi.getName(), roi.getTPosition() or roi.getPosition(), str(roi.getStrokeColor())]
+          for roi in WindowManager.getImage({title!r}).getOverlay().toArray()]
+""")
+    places = {(int(name.split("-")[0]), t) for name, t, _ in looks}
+    assert places == {(n, t + 1) for t in range(3) for n in np.unique(expected[t])[1:].tolist()}
+    colours = {(name.split("-")[0], colour) for name, _, colour in looks}
+    assert len(colours) == len({label for label, _ in colours}) == expected.max()
+    tracks = (tmp_path / "movie_tracks.csv").read_text().splitlines()
+    assert tracks[0].startswith("track,parent,t_first,t_last,n_frames,n_missing,")
+    assert len(tracks) == 1 + expected.max()
+    assert f"{expected.max()} tracks" in fiji.printed
+
+
+def test_only_tracks_that_begin_in_the_selection_are_kept(fiji: ImageJ, tmp_path: Path) -> None:
+    still = crop(100, 200, 90, 110)
+    path = tmp_path / "movie.tif"
+    frames = np.stack([np.roll(still, 6 * t, axis=1) for t in range(2)])
+    tifffile.imwrite(path, frames, imagej=True, metadata={"axes": "TYX"})
+    title = fiji.macro(f"""open("{path}"); t = getTitle(); makeOval(5, 5, 60, 80);
+        run("Segment Cells", "{SETTINGS} track_threshold=0.1 save_to=[{tmp_path}]"); return t;""")
+    labels = saved_labels(fiji, f"{title}-labels", tmp_path)
+    present = [set(np.unique(frame).tolist()) - {0} for frame in labels]
+    rows = (tmp_path / "movie_objects.csv").read_text().splitlines()
+    names = rows[0].split(",")
+    cells = [dict(zip(names, row.split(","), strict=True)) for row in rows[1:]]
+    assert {(int(row["label"]), int(row["t"])) for row in cells} == {
+        (label, t) for t, ids in enumerate(present) for label in ids
+    }
+    tracks = (tmp_path / "movie_tracks.csv").read_text().splitlines()[1:]
+    assert sorted(int(row.split(",")[0]) for row in tracks) == sorted(set.union(*present))
+
+
 def test_every_mask_is_exactly_its_label(fiji: ImageJ, tmp_path: Path) -> None:
     path = tmp_path / "cells.tif"
     tifffile.imwrite(path, crop(100, 200, 160, 180))

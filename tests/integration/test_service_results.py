@@ -66,6 +66,23 @@ def demo_image() -> Path:
     return sorted(p for p in DEMO_FOLDER.iterdir() if p.suffix in (".png", ".tif"))[0]
 
 
+def test_tracks_come_with_the_table(engine: Engine) -> None:
+    movie = np.stack([np.roll(disks(n=2), 4 * t, axis=1) for t in range(3)])
+    settings = {"diameter_px": 24, "track_threshold": 0.3, "device": "cpu"}
+    sizes = {"Y": 0.5, "X": 0.5}
+    result = engine.segment(
+        movie, "TYX", settings, ("labels", "table"), pixel_size_um=sizes, title="a movie"
+    )
+    assert result.tracks is not None
+    assert np.unique(np.asarray(result.labels)).tolist() == [0, 1, 2]
+    assert result.tracks["n_frames"].tolist() == [3, 3]
+    assert result.tracks["path_um"] == pytest.approx(result.tracks["path_px"] / 2)
+    assert result.n_objects == len(np.asarray(result.table and result.table["label"])) == 6
+    assert engine.segment(movie, "TYX", settings).tracks is None
+    with pytest.raises(RefusedError, match="the image has no time axis"):
+        engine.segment(movie[0], "YX", settings)
+
+
 @pytest.mark.parametrize("settings", [{}, {"diameter_px": 25, "flow_threshold": 0.8}])
 def test_everything_equals_cellseg_segment(
     engine: Engine, there: Place, cli: Cli, tmp_path: Path, settings: dict[str, Any]

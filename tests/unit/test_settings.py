@@ -43,6 +43,8 @@ def test_defaults_are_those_of_the_papers() -> None:
             "volume_mode is reserved for segmenting stacks as volumes",
         ),
         ({"stitch_threshold": 1.1}, "stitch_threshold = 1.1 is not allowed: input should be less"),
+        ({"track_max_gap": 2}, "track_max_gap 2 needs a track_threshold above 0"),
+        ({"track_threshold": 0.2, "track_max_gap": -1}, "track_max_gap = -1 is not allowed"),
     ],
 )
 def test_wrong_values_are_named(values: dict[str, object], words: str) -> None:

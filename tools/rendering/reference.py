@@ -45,6 +45,8 @@ RULES = """
 
 - `percentile_low` must be below `percentile_high`.
 - `max_area_px`, when it is not 0, must not be below `min_area_px`.
+- `track_max_gap` above 0 needs a `track_threshold` above 0; stacks over time need a
+  `stitch_threshold` too ([time series](time-series.md)).
 """
 
 

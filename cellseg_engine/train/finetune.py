@@ -1,0 +1,187 @@
+"""From a training folder to a new model in the list: one round of the human-in-the-loop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cellseg_engine.errors import CellSegError, SettingsError
+from cellseg_engine.io.staging import remove_stale, temporary_folder
+from cellseg_engine.settings import DEFAULT_MODEL, Settings
+from cellseg_engine.train.faults import TrainingDataError
+from cellseg_engine.train.folder import Content, TrainedModel, note_model, now, read_folder
+from cellseg_engine.train.recipes import Recipe, load_recipe
+from cellseg_engine.train.state import TrainingProgress
+from cellseg_engine.zoo.store import (
+    check_new_name,
+    find_model,
+    import_model,
+    list_models,
+    looks_like_path,
+)
+
+ONLINE_RECIPE = "cellpose2-online"
+_MAX_NAME = 60
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What to train.
+
+    Attributes
+    ----------
+    folder
+        A training folder.
+    name
+        Of the new model; empty for the folder's name with the next free number.
+    start_from
+        The model to start from, always anew.
+    recipe, epochs
+        How; 0 epochs are the recipe's.
+    size_model
+        Also fit what estimates the diameter.
+    settings
+        Of them the channels, percentiles, ``invert`` and ``device`` count.
+    """
+
+    folder: Path
+    name: str = ""
+    start_from: str = DEFAULT_MODEL
+    recipe: str = ONLINE_RECIPE
+    epochs: int = 0
+    size_model: bool = True
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What came out: the model, what it was trained on, and sentences for the user."""
+
+    model: TrainedModel
+    warnings: tuple[str, ...]
+
+
+def check_fine_tuning(wanted: FineTuning) -> FineTuning:
+    """Refuse what cannot be, before anything is computed; give it with the name of the model.
+
+    Raises
+    ------
+    TrainingDataError
+        The folder is no training folder, has no images, or too few objects in each of them.
+    SettingsError
+        The name is taken or unsafe, or the recipe is unknown.
+    ModelNotFoundError
+        There is no model to start from.
+    """
+    content = read_folder(wanted.folder)
+    recipe = _recipe(wanted)
+    if not content.images:
+        raise TrainingDataError(
+            f"There are no images in the training folder {wanted.folder} yet.",
+            hint="Correct an image and add it first.",
+        )
+    most = max(image.objects for image in content.images)
+    if most < recipe.min_objects:
+        raise TrainingDataError(
+            f"No image in {wanted.folder} has {recipe.min_objects} objects, which the recipe "
+            f"{recipe.name} needs at least; the most are {most}.",
+            hint="Add images with more objects.",
+        )
+    if not looks_like_path(wanted.start_from):
+        find_model(wanted.start_from)
+    wanted = replace(wanted, name=wanted.name or _next_name(wanted.folder))
+    check_new_name(wanted.name)
+    return wanted
+
+
+def fine_tune(
+    wanted: FineTuning,
+    report: Callable[[TrainingProgress], None],
+    warn: Callable[[str], None],
+    before_install: Callable[[], None] = lambda: None,
+) -> FineTuned:
+    """Train on all images of a training folder and put the model into the list.
+
+    However it ends, nothing is left in the folder but, at the end, the note about the model.
+
+    Parameters
+    ----------
+    wanted
+        What to train.
+    report, warn
+        As of `cellseg_engine.train.run.train`.
+    before_install
+        Called when the training is over, before the model becomes visible.
+
+    Raises
+    ------
+    CellSegError
+        See `check_fine_tuning` and `cellseg_engine.train.run.train`; the list is unchanged.
+    """
+    from cellseg_engine.train.dataset import IMAGE_LEFT_OUT
+    from cellseg_engine.train.options import TrainingOptions
+    from cellseg_engine.train.run import train
+
+    wanted = check_fine_tuning(wanted)
+    recipe = _recipe(wanted)
+    remove_stale(wanted.folder)
+    with temporary_folder(wanted.folder) as work:
+        options = TrainingOptions(
+            paths=[wanted.folder],
+            out=work / "training",
+            recipe=recipe,
+            name=wanted.name,
+            start_from=wanted.start_from,
+            settings=wanted.settings,
+            annotations="labels",
+            held_out_share=0.0,
+            size_model=wanted.size_model,
+            description=f"Fine-tuned on the training folder {wanted.folder.resolve().name}.",
+        )
+        content = read_folder(wanted.folder)
+        result = train(options, report, warn)
+        before_install()
+        import_model([result.model], wanted.name)
+    left_out = {remark.image for remark in result.remarks if remark.what == IMAGE_LEFT_OUT}
+    used = [image for image in content.images if image.name not in left_out]
+    made = TrainedModel(
+        name=wanted.name,
+        start=wanted.start_from,
+        images=len(used),
+        objects=sum(image.objects for image in used),
+        epochs=recipe.epochs,
+        made=now(),
+    )
+    warnings = [*result.warnings, *(f"{r.image}: {r.what}: {r.reason}." for r in result.remarks)]
+    try:
+        note_model(wanted.folder, made)
+    except CellSegError as error:
+        warnings.append(
+            f"The model {made.name} is in the list, but could not be noted in the training folder: "
+            f"{error}"
+        )
+    return FineTuned(made, tuple(warnings))
+
+
+def newest_model(content: Content) -> str:
+    """Give the newest model of a training folder that is still in the list, or nothing."""
+    known = {entry.name for entry in list_models()}
+    return next((model.name for model in reversed(content.models) if model.name in known), "")
+
+
+def _recipe(wanted: FineTuning) -> Recipe:
+    if wanted.epochs < 0:
+        raise SettingsError(f"epochs = {wanted.epochs} is not allowed: it must not be negative.")
+    return load_recipe(wanted.recipe, epochs=wanted.epochs or None)
+
+
+def _next_name(folder: Path) -> str:
+    """Give the first free name made of the folder's."""
+    letters = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_")[:_MAX_NAME]
+    taken = {entry.name for entry in list_models()}
+    number = 1
+    while f"{letters or 'model'}-{number}" in taken:
+        number += 1
+    return f"{letters or 'model'}-{number}"

@@ -1,0 +1,378 @@
+"""A training folder: corrected images collected one by one, and the models made from them.
+
+``NAME_img.tif`` and ``NAME_masks.tif`` of each image, which any training reads, and
+``cellseg_training.json``, which says where they come from and what was corrected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from cellseg_engine.core.axes import check_axes
+from cellseg_engine.core.labels import areas, median_diameter
+from cellseg_engine.errors import ImageError
+from cellseg_engine.io.labels import write_labels
+from cellseg_engine.io.staging import remove_stale, staged
+from cellseg_engine.train.edits import Edits, count_edits
+from cellseg_engine.train.faults import TrainingDataError
+from cellseg_engine.train.roi_labels import RoiLabels, decode_rois, has_area, settle_rois
+
+RECORD = "cellseg_training.json"
+FORMAT = 1
+_MAX_NAME = 80
+_NAMED = 5
+_UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
+
+
+@dataclass(frozen=True)
+class CollectedImage:
+    """One corrected image.
+
+    Attributes
+    ----------
+    name
+        Of its files, before ``_img.tif``.
+    title
+        As the user knows it.
+    source
+        Path of the file that it was opened from, or empty.
+    sha256
+        Of its pixels.
+    objects
+        After overlaps were settled.
+    median_diameter_px
+        Of these, as disks of equal area.
+    edits
+        What was corrected, against what the model had found.
+    model
+        The model that had found it, or empty.
+    added
+        When, in UTC.
+    """
+
+    name: str
+    title: str
+    source: str
+    sha256: str
+    objects: int
+    median_diameter_px: float
+    edits: Edits
+    model: str
+    added: str
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model made from the folder.
+
+    Attributes
+    ----------
+    name, start
+        Its name in the list of models, and that of the model it started from.
+    images, objects
+        How many it was trained on.
+    epochs
+        How long.
+    made
+        When, in UTC.
+    """
+
+    name: str
+    start: str
+    images: int
+    objects: int
+    epochs: int
+    made: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is in a training folder, oldest first."""
+
+    images: tuple[CollectedImage, ...] = ()
+    models: tuple[TrainedModel, ...] = ()
+
+    @property
+    def objects(self) -> int:
+        """Number of objects of all images."""
+        return sum(image.objects for image in self.images)
+
+    @property
+    def median_diameter_px(self) -> float:
+        """Median of the images' median diameters; 0 without images."""
+        found = [image.median_diameter_px for image in self.images]
+        return round(float(np.median(found)), 3) if found else 0.0
+
+
+@dataclass(frozen=True)
+class Correction:
+    """An image and its corrected ROIs, as a program hands them over.
+
+    Attributes
+    ----------
+    pixels
+        One plane, (Y, X) or with channels.
+    axes
+        Of the pixels.
+    rois
+        Bytes of a ROI archive (.zip).
+    predicted
+        The same of what the model had found, or empty.
+    title, source, model
+        See `CollectedImage`.
+    pixel_size_um
+        Of the pixels along Y and X, as far as known.
+    """
+
+    pixels: np.ndarray
+    axes: str
+    rois: bytes
+    predicted: bytes = b""
+    title: str = "image"
+    source: str = ""
+    model: str = ""
+    pixel_size_um: dict[str, float] = field(default_factory=dict)
+
+
+def read_folder(folder: Path) -> Content:
+    """Give what is in a training folder.
+
+    Raises
+    ------
+    TrainingDataError
+        It is none.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}")
+        images = tuple(
+            CollectedImage(**{**entry, "edits": Edits(**entry["edits"])})
+            for entry in record["images"]
+        )
+        return Content(images, tuple(TrainedModel(**entry) for entry in record["models"]))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "is no training folder" if folder.is_dir() else "does not exist"
+        raise TrainingDataError(
+            f"The folder {folder} {what}: there is no {RECORD} in it.",
+            hint="A new or empty folder becomes one when the first image is added.",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingDataError(
+            f"The file {folder / RECORD} cannot be read: {error}.",
+            hint="It was written by another version or is damaged; start a new training folder.",
+        ) from error
+
+
+def read_or_begin(folder: Path) -> Content:
+    """Give what is in a training folder; nothing, if it is empty or does not exist yet.
+
+    Raises
+    ------
+    TrainingDataError
+        It has other files, so it is not taken for one.
+    """
+    if not (folder / RECORD).exists():
+        names = [path.name for path in folder.glob("*")] if folder.is_dir() else []
+        others = sorted(name for name in names if not name.startswith("."))
+        if not others:
+            return Content()
+        raise TrainingDataError(
+            f"The folder {folder} is no training folder: it has other files, such as {others[0]}, "
+            f"and no {RECORD}.",
+            hint="Choose a new or an empty folder.",
+        )
+    return read_folder(folder)
+
+
+def add_image(
+    folder: Path, correction: Correction
+) -> tuple[CollectedImage, tuple[str, ...], Content]:
+    """Add an image and its ROIs; an image that is there already is replaced.
+
+    Each pixel goes to one object as `cellseg_engine.core.overlaps.settle_overlaps` says.
+
+    Parameters
+    ----------
+    folder
+        A training folder, or one that is empty or does not exist.
+    correction
+        What to add.
+
+    Returns
+    -------
+    The image, sentences about what was changed, and what is in the folder now.
+
+    Raises
+    ------
+    TrainingDataError, ImageError, ReadError
+        The folder, image or ROIs cannot be used; nothing was written.
+    WriteError
+        It cannot be written; the folder is as it was.
+    """
+    content = read_or_begin(folder)
+    pixels, axes = _one_plane(correction)
+    drawn = _draw(correction, pixels.shape)
+    labels = drawn.labels
+    sha256 = hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode())
+    sha256.update(np.ascontiguousarray(pixels).tobytes())
+    earlier = next((i for i in content.images if i.sha256 == sha256.hexdigest()), None)
+    image = CollectedImage(
+        name=earlier.name if earlier else _free_name(correction.title, content),
+        title=correction.title,
+        source=correction.source,
+        sha256=sha256.hexdigest(),
+        objects=int(np.count_nonzero(areas(labels))),
+        median_diameter_px=round(median_diameter(labels), 3),
+        edits=count_edits(correction.predicted, correction.rois, labels.shape),
+        model=correction.model,
+        added=now(),
+    )
+    kept = tuple(other for other in content.images if other is not earlier)
+    content = Content((*kept, image), content.models)
+    with staged(folder) as stage:
+        remove_stale(folder)
+        _write_image(stage.path(f"{image.name}_img.tif"), pixels, axes, correction.pixel_size_um)
+        write_labels(stage.path(f"{image.name}_masks.tif"), labels, "YX", correction.pixel_size_um)
+        stage.path(RECORD).write_text(_as_text(content), encoding="utf-8")
+    remarks = _remarks(drawn)
+    if earlier:
+        remarks.append(f"{correction.title} was in the training set already and was replaced.")
+    return image, tuple(remarks), content
+
+
+def note_model(folder: Path, model: TrainedModel) -> None:
+    """Write down a model that was made from the folder, as the newest one.
+
+    Raises
+    ------
+    TrainingDataError, WriteError
+        The folder is none any more, or cannot be written.
+    """
+    content = read_folder(folder)
+    with staged(folder) as stage:
+        changed = Content(content.images, (*content.models, model))
+        stage.path(RECORD).write_text(_as_text(changed), encoding="utf-8")
+
+
+def now() -> str:
+    """Give the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _one_plane(correction: Correction) -> tuple[np.ndarray, str]:
+    """Give the pixels as (Y, X) or (C, Y, X), or refuse them."""
+    pixels = np.asarray(correction.pixels)
+    axes = check_axes(correction.axes, pixels.shape)
+    sizes = dict(zip(axes, pixels.shape, strict=True))
+    if "S" in axes:
+        raise ImageError(
+            f"{correction.title} is an RGB image; the training set takes grey images.",
+            hint="Make it grey first, as the model shall see it later (Image > Type > 8-bit).",
+        )
+    n_planes = sizes.get("T", 1) * sizes.get("Z", 1)
+    if n_planes > 1:
+        raise ImageError(
+            f"{correction.title} is a stack of {n_planes} planes; the training set takes single "
+            "planes.",
+            hint="Take out the plane that you corrected (Image > Duplicate).",
+        )
+    ordered = pixels.transpose([axes.index(letter) for letter in "TZCYX" if letter in axes])
+    if sizes.get("C", 1) > 1:
+        return ordered.reshape(sizes["C"], sizes["Y"], sizes["X"]), "CYX"
+    return ordered.reshape(sizes["Y"], sizes["X"]), "YX"
+
+
+def _draw(correction: Correction, shape: tuple[int, ...]) -> RoiLabels:
+    """Give the label image of the ROIs; what is no object of this plane is refused by name."""
+    n_channels = shape[0] if len(shape) == 3 else 1
+    rois = decode_rois(correction.rois, f"of {correction.title}")
+    names = [roi.name or str(number) for number, roi in enumerate(rois, start=1)]
+    _refuse(
+        [name for name, roi in zip(names, rois, strict=True) if not has_area(roi)],
+        "no area (lines, points or texts)",
+        "Remove them from the ROI Manager; only areas are objects.",
+    )
+    is_elsewhere = [
+        max(roi.z_position, roi.t_position) > 1 or roi.position > n_channels for roi in rois
+    ]
+    _refuse(
+        [name for name, is_other in zip(names, is_elsewhere, strict=True) if is_other],
+        f"a place on other slices or frames than the one of {correction.title}",
+        "Remove the ROIs of other images from the ROI Manager.",
+    )
+    for roi in rois:  # which channel was shown when it was drawn does not matter
+        roi.position = roi.z_position = roi.t_position = roi.c_position = 0
+    drawn = settle_rois(rois, (shape[-2], shape[-1]), f"of {correction.title}")
+    _refuse(
+        drawn.outside,
+        f"no pixel in {correction.title}",
+        "Remove the ROIs of other images from the ROI Manager.",
+    )
+    return drawn
+
+
+def _refuse(names: Sequence[str], what: str, hint: str) -> None:
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        which = ", ".join(names[:_NAMED]) + more
+        whose = f"The ROI {which} has" if len(names) == 1 else f"{len(names)} ROIs {which} have"
+        raise TrainingDataError(f"{whose} {what}.", hint=hint)
+
+
+def _remarks(drawn: RoiLabels) -> list[str]:
+    remarks = []
+    if drawn.covered:
+        remarks.append(
+            f"{len(drawn.covered)} ROIs were left out because others cover more than 75 % of them: "
+            f"{', '.join(drawn.covered[:_NAMED])}."
+        )
+    if drawn.n_overlap_px:
+        remarks.append(
+            f"ROIs overlap in {drawn.n_overlap_px} px, each of which went to the ROI with the "
+            "nearest centre."
+        )
+    return remarks
+
+
+def _free_name(title: str, content: Content) -> str:
+    """Give a name for the files of an image that is safe everywhere and not taken."""
+    stem = title.strip()
+    for ending in (".ome.tif", ".ome.tiff"):
+        if stem.lower().endswith(ending):
+            stem = stem[: -len(ending)]
+    stem = _UNSAFE.sub("_", stem.rpartition(".")[0] or stem).strip(". ")[:_MAX_NAME] or "image"
+    taken = {image.name.casefold() for image in content.images}
+    name, number = stem, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    return name
+
+
+def _write_image(path: Path, pixels: np.ndarray, axes: str, size: dict[str, float]) -> None:
+    """Write an image as ImageJ's own TIFF, with its pixels as they are."""
+    metadata: dict[str, Any] = {"axes": axes}
+    options: dict[str, Any] = {}
+    if size.get("Y", 0) > 0 and size.get("X", 0) > 0:
+        metadata["unit"] = "micron"
+        options = {"resolution": (1 / size["X"], 1 / size["Y"]), "resolutionunit": "NONE"}
+    tifffile.imwrite(
+        path, np.ascontiguousarray(pixels), imagej=True, photometric="minisblack",
+        metadata=metadata, **options,
+    )  # fmt: skip
+
+
+def _as_text(content: Content) -> str:
+    record = {"format": FORMAT, **asdict(content)}
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,99 @@
+"""Add To Training Set: the current image and its corrected ROIs; the engine settles and writes."""
+
+from __future__ import unicode_literals
+
+from cellseg_jy import npy, painting, rois, training_set
+from cellseg_jy.launch import ensure
+from cellseg_jy.parameters import IMAGE, Parameter, collect
+from cellseg_jy.problems import Problem, has_display, tell
+from cellseg_jy.source import Source, find_image
+
+OWN = (
+    Parameter("training_folder", "text", "", ()),
+    Parameter("source", "choice", "auto", ("auto", "manager", "overlay", "archive")),
+    Parameter("archive", "text", "", ()),
+)
+MODEL_PROPERTY = "cellseg_model"
+"""Property of an image: the model that found the ROIs of its overlay."""
+
+
+def command(given):
+    """Run the menu command."""
+    values = collect(OWN + (IMAGE,), given)
+    image = find_image(values["image"])
+    found = painting.find_rois(image, _choose_source(values), values["archive"])
+    _check_kinds(found)
+    source = Source(image)
+    folder = training_set.find_folder(values, "training_folder", "training folder")
+    answer = _send(source, folder, found)
+    if _choose_source(values) == "manager":
+        training_set.note_added()
+    added = answer["image"]
+    for remark in answer["remarks"]:
+        tell(remark)
+    tell(
+        "{}: {} objects ({}). The training set has {} images with {} objects now.".format(
+            image.getTitle(),
+            added["objects"],
+            _describe(added["edits"]),
+            len(answer["images"]),
+            answer["objects"],
+        )
+    )
+
+
+def _choose_source(values):
+    """Give where the ROIs come from; the overlay has those that nobody corrected yet."""
+    if values["source"] != "auto":
+        return values["source"]
+    if values["archive"]:
+        return "archive"
+    return "manager" if has_display() else "overlay"
+
+
+def _check_kinds(found):
+    """Refuse lines and points by name before anything is sent."""
+    names = [roi.getName() or "without a name" for roi in found if not roi.isArea()]
+    if names:
+        shown = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
+        raise Problem(
+            "{} of the ROIs are no areas (lines, points): {}.".format(len(names), shown),
+            "Remove them from the ROI Manager; only areas are objects.",
+            "rois",
+        )
+
+
+def _send(source, folder, found):
+    """Hand image and ROIs over and give the engine's answer; nothing stays in the exchange."""
+    image = source.image
+    predicted = [roi for roi in painting.overlay_rois(image) if roi.getProperty(rois.MARK)]
+    exchange = ensure().exchange
+    paths = []
+
+    def keep(written):
+        paths.append(written[1])
+        return {"array": written[0]}
+
+    try:
+        request = {
+            "folder": folder,
+            "image": keep(npy.write_array(exchange, source.dtype, source.shape, source.planes)),
+            "rois": keep(training_set.send_bytes(exchange, rois.encode_rois(found))),
+            "source": training_set.source_path(image),
+            "model": image.getProp(MODEL_PROPERTY) or "",
+        }
+        if predicted:
+            data = rois.encode_rois(predicted)
+            request["predicted"] = keep(training_set.send_bytes(exchange, data))
+        about = source.request()
+        for name in ("axes", "title", "pixel_size_um"):
+            request[name] = about[name]
+        return training_set.ask("/v1/training/images", request)
+    finally:
+        for path in paths:
+            npy.delete(path)
+
+
+def _describe(edits):
+    words = ("kept", "changed", "drawn", "removed")
+    return ", ".join("{} {}".format(edits[word], word) for word in words if edits[word])

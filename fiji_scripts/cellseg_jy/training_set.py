@@ -1,0 +1,108 @@
+"""What the commands of the training set share: its folder, its ROIs, asking the engine."""
+
+from __future__ import unicode_literals
+
+from ij import IJ
+from ij.io import RoiEncoder
+from ij.plugin.frame import RoiManager
+from java.io import File
+from java.security import MessageDigest
+
+from cellseg_jy import WIRE, npy
+from cellseg_jy.connection import NotRunning
+from cellseg_jy.launch import ensure
+from cellseg_jy.parameters import Parameter
+from cellseg_jy.problems import Problem, has_display
+
+CHANNELS = (
+    Parameter("channel", "text", "auto", ()),
+    Parameter("nuclear_channel", "text", "none", ()),
+    Parameter("invert", "choice", "auto", ("auto", "yes", "no")),
+)
+"""Settings of the contract that a training and a segmentation share."""
+
+_LAST = "cellseg_last_"
+_ADDED = "cellseg_added"
+"""Property of ImageJ: a hash of the ROIs of the ROI Manager that were added last."""
+
+
+def find_folder(values, name, what):
+    """Give the folder of that parameter, or the one used last in this session; remember it.
+
+    Raises
+    ------
+    Problem
+        There is neither.
+    """
+    folder = values[name].strip().rstrip("/\\") or IJ.getProperty(_LAST + name)
+    if not folder:
+        raise Problem("No {} was given.".format(what), "Set {}.".format(name), "input")
+    path = File(folder).getAbsolutePath()
+    IJ.setProperty(_LAST + name, path)
+    return path
+
+
+def ask(path, request):
+    """Send a request to the engine and give its answer; started if none runs.
+
+    Raises
+    ------
+    Problem
+        In the engine's words.
+    """
+    body = dict(request, wire=WIRE)
+    try:
+        return ensure().ask("POST", path, body)
+    except NotRunning:
+        return ensure().ask("POST", path, body)
+
+
+def describe_folder(folder):
+    """Give what is in a training folder; a new or empty one has no images."""
+    return ask("/v1/training/folder", {"folder": folder})
+
+
+def chosen_channels(values):
+    """Give the settings of the channels that differ from their defaults."""
+    return dict((p.name, values[p.name]) for p in CHANNELS if values[p.name] != p.default)
+
+
+def source_path(image):
+    """Give the path of the file that an image was opened from, or nothing."""
+    info = image.getOriginalFileInfo()
+    if info is None or not info.fileName or not info.directory:
+        return ""
+    file = File(info.directory, info.fileName)
+    return file.getCanonicalPath() if file.isFile() else ""
+
+
+def send_bytes(exchange, data):
+    """Write bytes as an array for the engine, and give its name and the file."""
+    return npy.write_array(exchange, "|u1", [1, len(data)], lambda: [data])
+
+
+def manager_rois():
+    """Give the ROIs of the ROI Manager; none without windows."""
+    manager = RoiManager.getInstance() if has_display() else None
+    return list(manager.getRoisAsArray()) if manager is not None else []
+
+
+def note_added():
+    """Remember that the ROIs in the ROI Manager are in the training set."""
+    IJ.setProperty(_ADDED, _hash(manager_rois()))
+
+
+def has_work():
+    """Say whether the ROI Manager has ROIs that are not in the training set."""
+    rois = manager_rois()
+    return bool(rois) and IJ.getProperty(_ADDED) != _hash(rois)
+
+
+def _hash(rois):
+    digest = MessageDigest.getInstance("SHA-256")
+    for roi in rois:
+        plain = roi.clone()
+        plain.setStrokeColor(None)  # ImageJ changes it when a ROI is selected
+        plain.setGroup(0)
+        digest.update(RoiEncoder.saveAsByteArray(plain))
+    return "".join("{:02x}".format(byte & 0xFF) for byte in digest.digest())
