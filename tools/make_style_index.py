@@ -28,7 +28,6 @@ MODELS = {
     "fluo": "nuclei",
     "fluo-large": "nuclei",
     "fluo-small": "nuclei",
-    "fluo-small": "nuclei",
     "histology": "nuclei",
     "brightfield": "nuclei",
     "phase": "phase",
