@@ -64,7 +64,8 @@ def breaks_a_rule_between_settings(values: dict[str, Any]) -> bool:
     full = {name: values.get(name, schema["default"]) for name, schema in PROPERTIES.items()}
     low, high = full["percentile_low"], full["percentile_high"]
     smallest, largest = full["min_area_px"], full["max_area_px"]
-    return bool(low >= high or (largest and largest < smallest))
+    gap_alone = full["track_max_gap"] and not full["track_threshold"]
+    return bool(low >= high or (largest and largest < smallest) or gap_alone)
 
 
 def is_converted(name: str, value: object) -> bool:
@@ -139,6 +140,7 @@ def test_numbers_are_judged_alike_at_their_limits(name: str, value: float) -> No
     [
         ({"percentile_low": 60, "percentile_high": 40}, "percentile_low 60 must be below"),
         ({"min_area_px": 50, "max_area_px": 20}, "max_area_px 20 must not be below"),
+        ({"track_max_gap": 2}, "track_max_gap 2 needs a track_threshold above 0"),
     ],
 )
 def test_the_rules_between_settings_are_the_engines(values: dict[str, Any], words: str) -> None:
