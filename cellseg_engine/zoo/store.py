@@ -20,9 +20,9 @@ from cellseg_engine.nets.card import (
     ModelCard,
     check_ensemble,
     file_sha256,
-    is_file,
     read_card,
 )
+from cellseg_engine.zoo.paths import expand_path, looks_like_path
 
 if TYPE_CHECKING:
     from cellseg_engine.backends.flow_unet import FlowUNet
@@ -174,7 +174,7 @@ def read_model(name: str) -> list[WeightsFile]:
     from cellseg_engine.nets.weights import load_weights
 
     if looks_like_path(name):
-        files = [load_weights(path) for path in weights_files(_expand(name))]
+        files = [load_weights(path) for path in weights_files(expand_path(name))]
         check_ensemble(name, files)
         return files
     entry = find_model(name)
@@ -372,26 +372,6 @@ def check_new_name(name: str) -> None:
             f"A model named {name} is there already.",
             hint=f"Give another with --name, or `cellseg models remove {name}` first.",
         )
-
-
-def looks_like_path(name: str) -> bool:
-    """Say whether a model is given by the path of a file or folder, and not by name."""
-    if name == AUTO or _is_known(name):
-        return False
-    return (
-        "/" in name
-        or "\\" in name
-        or name.endswith((".pth", ".safetensors"))
-        or is_file(Path(name))
-    )
-
-
-def _expand(name: str) -> Path:
-    """Give the path of a weights file, with ``~`` replaced where it stands for a home folder."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
 
 
 def verify(entry: ModelEntry) -> bool:
