@@ -24,8 +24,7 @@ from cellseg_engine.io.tables import write_table
 from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.pipeline.segmenter import Segmenter
 from cellseg_engine.settings import Settings
-from cellseg_engine.zoo.paths import looks_like_path
-from cellseg_engine.zoo.store import find_model
+from cellseg_engine.zoo.store import find_model, looks_like_path
 
 AGREEMENT_IOU = 0.5
 PICTURE_ENDING, TABLE_ENDING = "_models.png", "_models.csv"

@@ -14,12 +14,12 @@ from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.folder import Content, TrainedModel, note_model, now, read_folder
 from cellseg_engine.train.recipes import Recipe, load_recipe
 from cellseg_engine.train.state import TrainingProgress
-from cellseg_engine.zoo.paths import looks_like_path
 from cellseg_engine.zoo.store import (
     check_new_name,
     find_model,
     import_model,
     list_models,
+    looks_like_path,
 )
 
 ONLINE_RECIPE = "cellpose2-online"

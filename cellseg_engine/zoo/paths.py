@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
-def looks_like_path(name: str) -> bool:
-    """Say whether a model is given by the path of a file or folder, and not by name."""
-    if name == AUTO or _is_known(name):
-        return False
-    return (
-        "/" in name
-        or "\\" in name
-        or name.endswith((".pth", ".safetensors"))
-        or is_file(Path(name))
-    )
+from cellseg_engine.errors import ModelNotFoundError
 
 
 def expand_path(name: str) -> Path:
@@ -23,3 +13,22 @@ def expand_path(name: str) -> Path:
         return Path(name).expanduser()
     except RuntimeError:
         return Path(name)
+
+
+def weights_files(path: Path) -> list[Path]:
+    """Give the weights files that a path stands for: of a folder all its ``.safetensors`` files.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The folder has none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.safetensors"))
+    if not found:
+        raise ModelNotFoundError(
+            f"There are no weights files (.safetensors) in the folder {path}.",
+            hint="Give a weights file, or the folder that `cellseg train` made.",
+        )
+    return found

@@ -20,9 +20,10 @@ from cellseg_engine.nets.card import (
     ModelCard,
     check_ensemble,
     file_sha256,
+    is_file,
     read_card,
 )
-from cellseg_engine.zoo.paths import expand_path, looks_like_path
+from cellseg_engine.zoo.paths import expand_path, weights_files
 
 if TYPE_CHECKING:
     from cellseg_engine.backends.flow_unet import FlowUNet
@@ -189,25 +190,6 @@ def read_model(name: str) -> list[WeightsFile]:
     return weights
 
 
-def weights_files(path: Path) -> list[Path]:
-    """Give the weights files that a path stands for: of a folder all its ``.safetensors`` files.
-
-    Raises
-    ------
-    ModelNotFoundError
-        The folder has none.
-    """
-    if not path.is_dir():
-        return [path]
-    found = sorted(path.glob("*.safetensors"))
-    if not found:
-        raise ModelNotFoundError(
-            f"There are no weights files (.safetensors) in the folder {path}.",
-            hint="Give a weights file, or the folder that `cellseg train` made.",
-        )
-    return found
-
-
 def load_model(
     name: str, device: str = "auto", precision: str = "auto", runtime: str = ""
 ) -> FlowUNet:
@@ -372,6 +354,18 @@ def check_new_name(name: str) -> None:
             f"A model named {name} is there already.",
             hint=f"Give another with --name, or `cellseg models remove {name}` first.",
         )
+
+
+def looks_like_path(name: str) -> bool:
+    """Say whether a model is given by the path of a file or folder, and not by name."""
+    if name == AUTO or _is_known(name):
+        return False
+    return (
+        "/" in name
+        or "\\" in name
+        or name.endswith((".pth", ".safetensors"))
+        or is_file(Path(name))
+    )
 
 
 def verify(entry: ModelEntry) -> bool:
