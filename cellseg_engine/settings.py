@@ -18,8 +18,9 @@ from cellseg_engine.errors import SettingsError
 
 DEFAULT_MODEL = "nuclei"
 
-RESERVED = frozenset({"volume_mode", "anisotropy", "flow_smoothing_px", "model_side_views"})
-"""Names kept free for stacks segmented as volumes; giving one today is an error that says so."""
+SAME_MODEL = "same"
+"""Of ``model_side_views``: no other model."""
+_ABOVE_0 = r"[0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*"
 
 
 def _setting(
@@ -127,7 +128,7 @@ class Settings(BaseModel):
         step=1,
         ge=0,
         help="Smaller objects are removed; 0 keeps all. In a stack the area in each plane counts, "
-        "before planes are linked.",
+        "before planes are linked. Of volumes see min_volume_px.",
     )
     max_area_px: int = _setting(
         0,
@@ -137,7 +138,7 @@ class Settings(BaseModel):
         step=1,
         ge=0,
         help="Larger objects are removed; 0 sets no limit. In a stack the area in each plane "
-        "counts, before planes are linked.",
+        "counts, before planes are linked. Of volumes see max_volume_px.",
     )
     max_size_fraction: float = _setting(
         0.4,
@@ -146,7 +147,7 @@ class Settings(BaseModel):
         step=0.05,
         gt=0,
         le=1,
-        help="Objects that cover more than this share of the image are removed.",
+        help="Objects that cover more than this share of the image, or of the volume, are removed.",
     )
     exclude_edge_objects: bool = _setting(
         False,
@@ -199,8 +200,8 @@ class Settings(BaseModel):
         True,
         label="Fill holes inside objects",
         group="Decision",
-        help="Background that an object encloses in its plane becomes part of it; objects inside "
-        "its hole stay.",
+        help="Background that an object encloses in its plane (with a volume_mode in the volume) "
+        "becomes part of it; objects inside its hole stay.",
     )
 
     # -- stacks ------------------------------------------------------------------------
@@ -213,7 +214,100 @@ class Settings(BaseModel):
         le=1,
         help="Objects of neighbouring Z planes become one 3-D object where they overlap by more "
         "than this (intersection over union), best pairs first; 0 does not link planes. Time "
-        "points are never linked.",
+        "points are never linked. Only for volume_mode planes.",
+    )
+    volume_mode: Literal["planes", "fuse", "cellpose3"] = _setting(
+        "planes",
+        label="Volumes",
+        group="Stacks",
+        help="planes segments each plane of a stack by itself. fuse looks at the stack as one "
+        "volume: at all XY, XZ and YZ slices, whose flows and probabilities are averaged "
+        "(Stringer et al. 2021). cellpose3 sums flows and logits as Cellpose 3 does, without "
+        "flow-error threshold and smallest share of the median.",
+    )
+    anisotropy: str = _setting(
+        "auto",
+        label="Depth of a voxel",
+        group="Stacks",
+        pattern=rf"^(auto|{_ABOVE_0})$",
+        help="Of volumes: distance of the planes over the width of a pixel, for example 3.5. auto "
+        "takes it from the calibration of the image, and 1 where that does not say.",
+    )
+    flow_smoothing_px: float = _setting(
+        0.0,
+        label="Smoothing of the flow",
+        group="Stacks",
+        unit="px",
+        step=0.5,
+        ge=0,
+        le=50,
+        help="Of volumes: standard deviation of the Gaussian that smooths the flow of the three "
+        "views; 0 does not smooth. Try 1 or 2 where objects break into pieces.",
+    )
+    model_side_views: str = _setting(
+        SAME_MODEL,
+        label="Model of the side views",
+        group="Stacks",
+        min_length=1,
+        help="Of volumes: name or path of another model for the XZ and YZ slices, of the same "
+        "channels and diameter; same takes the model of the XY slices.",
+    )
+    min_volume_px: int = _setting(
+        15,
+        label="Smallest volume",
+        group="Stacks",
+        unit="voxels",
+        step=1,
+        ge=0,
+        help="Of volumes: smaller objects are removed; 0 keeps all.",
+    )
+    max_volume_px: int = _setting(
+        0,
+        label="Largest volume",
+        group="Stacks",
+        unit="voxels",
+        step=1,
+        ge=0,
+        help="Of volumes: larger objects are removed; 0 sets no limit.",
+    )
+    min_volume_um3: float = _setting(
+        0.0,
+        label="Smallest volume in µm³",
+        group="Stacks",
+        unit="µm³",
+        step=1,
+        ge=0,
+        help="As the smallest volume, for images with a calibration; both limits hold.",
+    )
+    max_volume_um3: float = _setting(
+        0.0,
+        label="Largest volume in µm³",
+        group="Stacks",
+        unit="µm³",
+        step=1,
+        ge=0,
+        help="As the largest volume, for images with a calibration; 0 sets no limit.",
+    )
+    min_volume_share: float = _setting(
+        0.1,
+        label="Smallest share of the median volume",
+        group="Stacks",
+        step=0.05,
+        ge=0,
+        le=1,
+        help="Of volumes: objects smaller than this share of the median volume of all objects are "
+        "removed; 0 keeps them.",
+    )
+    volume_block_px: int = _setting(
+        0,
+        label="Blocks of volumes",
+        group="Stacks",
+        unit="px",
+        step=32,
+        ge=0,
+        le=10000,
+        help="Of volumes: side of the blocks, as a cube, in which the network's fields become "
+        "objects; changes memory, not the objects. 0 takes 288, which needs about 2.5 GB.",
     )
 
     # -- running -----------------------------------------------------------------------
@@ -269,6 +363,12 @@ class Settings(BaseModel):
             raise ValueError(
                 f"max_area_px {self.max_area_px} must not be below min_area_px {self.min_area_px}"
             )
+        for unit in ("px", "um3"):
+            low, high = getattr(self, f"min_volume_{unit}"), getattr(self, f"max_volume_{unit}")
+            if high and high < low:
+                raise ValueError(
+                    f"max_volume_{unit} {high:g} must not be below min_volume_{unit} {low:g}"
+                )
         return self
 
 
@@ -278,22 +378,14 @@ def make_settings(values: Settings | dict[str, Any] | None = None, /, **more: An
     Raises
     ------
     SettingsError
-        A name is unknown or reserved, or a value is out of range; one sentence names the
-        setting, the value given and what is allowed.
+        A name is unknown or a value is out of range; one sentence names the setting, the value
+        given and what is allowed.
     """
     if isinstance(values, Settings):
         given = {name: getattr(values, name) for name in values.model_fields_set}
     else:
         given = dict(values or {})
     given.update(more)
-    reserved = sorted(RESERVED & given.keys())
-    if reserved:
-        raise SettingsError(
-            f"{reserved[0]} is reserved for segmenting stacks as volumes, which this version "
-            "does not do yet.",
-            hint="Leave it out: each plane is segmented on its own, and stitch_threshold links "
-            "the planes.",
-        )
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
@@ -311,4 +403,6 @@ def _explain(error: ValidationError) -> str:
     message = first["msg"][0].lower() + first["msg"][1:]
     if first["type"] == "string_pattern_mismatch" and name == "device":
         message = "must be auto, cpu, cuda, cuda:N or mps"
+    if first["type"] == "string_pattern_mismatch" and name == "anisotropy":
+        message = "must be auto, or a number above 0: the distance of the planes in pixels"
     return f"{name} = {first['input']!r} is not allowed: {message}."

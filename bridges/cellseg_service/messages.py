@@ -81,7 +81,8 @@ def parse_request(body: bytes, *, allow_paths: bool) -> tuple[SegmentRequest, Se
     except ValidationError as error:
         raise RequestError(_explain(error)) from None
     settings = make_settings(request.settings)
-    _check_model(settings.model, allow_paths)
+    for model in (settings.model, settings.model_side_views):
+        _check_model(model, allow_paths)
     return request, settings
 
 

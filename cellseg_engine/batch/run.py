@@ -189,7 +189,7 @@ def _earlier_diameters(
         if (
             is_complete(record)
             and record.get("diameter_source") == FOLDER_ESTIMATE
-            and list(record["model"]["weights_sha256"]) == list(segmenter.model.weights_sha256)
+            and list(record["model"]["weights_sha256"]) == list(segmenter.weights_sha256)
             and settings_agree(record["settings"], settings)
         ):
             diameters.append(float(record["diameter_px"]))
@@ -285,6 +285,7 @@ def _run_job(
         image.axes,
         settings=settings,
         channel_names=image.channel_names,
+        pixel_size_um=image.pixel_size_um,
         keep_fields=False,
         progress=progress(job) if progress else None,
         diameter_source=_diameter_source(segmenter, settings),
@@ -358,7 +359,7 @@ def _existing_result(
         path,
         job.files,
         settings,
-        segmenter.model.weights_sha256,
+        segmenter.weights_sha256,
         axes=options.axes,
         fields=job.fields,
     )

@@ -33,6 +33,8 @@ _SAMPLED_PIXELS = 1_000_000
 _WIDE_FROM_PX = 1500
 _WIDE_FROM_DIAMETER_PX = 16
 _NEAR_PX = 4
+_GAP_PX = 6
+"""Between views of a volume; more than the distance at which colours have to differ."""
 
 
 def render_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -72,6 +74,43 @@ def render_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         rim |= outline_mask(np.where(rim, 0, labels))
     canvas[rim] = PALETTE[colours[labels[rim]]]
     return canvas
+
+
+def orthogonal_views(
+    volume: np.ndarray, labels: np.ndarray, anisotropy: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give three slices through the middle of a volume as one picture, for `render_overlay`.
+
+    XY at the top left; XZ below it, with the first plane at the top; YZ to the right of it, with
+    the first plane at the left. Planes are repeated so that voxels look as deep as they are.
+
+    Parameters
+    ----------
+    volume
+        Numbers of shape (Z, Y, X), or (Z, Y, X, 3) for red, green, blue.
+    labels
+        int of shape (Z, Y, X).
+    anisotropy
+        Depth of a voxel over its width.
+
+    Returns
+    -------
+    image
+        float32 of shape (height, width), or with 3 samples; NaN between the views.
+    labels
+        int of the picture's shape, 0 between the views.
+    """
+    depth, height, width = labels.shape
+    n_rows = max(1, round(depth * anisotropy))
+    z = ((np.arange(n_rows) + 0.5) * depth / n_rows).astype(np.intp)
+    shape = (height + _GAP_PX + n_rows, width + _GAP_PX + n_rows)
+    image = np.full((*shape, *volume.shape[3:]), np.nan, np.float32)
+    ids = np.zeros(shape, labels.dtype)
+    for whole, source in ((image, volume), (ids, labels)):
+        whole[:height, :width] = source[depth // 2]
+        whole[height + _GAP_PX :, :width] = source[z, height // 2]
+        whole[:height, width + _GAP_PX :] = source[z, :, width // 2].swapaxes(0, 1)
+    return image, ids
 
 
 def write_overlay(path: Path, image: np.ndarray, labels: np.ndarray) -> None:

@@ -21,12 +21,14 @@ class Segmentation:
         int32 of shape (Y, X), or (T, Z, Y, X) with the axes that the image had; 0 is
         background. Planes of a stack are segmented one by one and no id occurs in two planes,
         unless they were linked (``stitch_threshold`` above 0 and more than one Z plane): then
-        an id is a 3-D object, in one or more neighbouring planes of one time point.
+        an id is a 3-D object, in one or more neighbouring planes of one time point. With a
+        ``volume_mode`` ids are 3-D objects of one time point.
     axes
         Axes of the labels, for example ``"YX"`` or ``"ZYX"``.
     flows
         float32 of shape (2, *labels.shape): y and x component of the network's flow, unit
-        length by convention; empty when fields were not kept.
+        length by convention; empty when fields were not kept. Of volumes (3, ...): z, y and x, the
+        fused flow, in steps of the width of a voxel.
     logits
         float32 of the labels' shape: logit of the object probability; empty as above.
     style
@@ -43,6 +45,10 @@ class Segmentation:
         (voxels), ``z_first``, ``z_last`` (planes, from 0), ``mean_probability`` and
         ``intensity_mean_NAME`` (over the voxels), ``flow_error`` (mean over the planes, weighted
         by area), ``touches_edge`` (in Y or X, in any plane).
+
+        Of volumes they are the same, and besides ``surface_px`` (see
+        `cellseg_engine.core.labels.surface_areas`) and ``diameter_px`` (of a ball of equal volume,
+        in widths of a voxel); ``flow_error`` is that of the volume.
     settings
         The settings used.
     provenance
@@ -66,6 +72,11 @@ class Segmentation:
     def n_objects(self) -> int:
         """Number of objects; one that goes through several linked planes counts once."""
         return len(self.objects["label"])
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether stacks were segmented as volumes."""
+        return self.settings.volume_mode != "planes"
 
     @property
     def probability(self) -> np.ndarray:
