@@ -75,6 +75,20 @@ def run_masks(arrays, options):
     return {"ends": ends, "masks": masks.astype(np.int32)}
 
 
+def run_volume_masks(arrays, options):
+    """Masks from the fused fields of a volume, flows (3, Z, Y, X) and logits (Z, Y, X)."""
+    masks = dynamics.compute_masks(
+        arrays["flows"],
+        arrays["logit"],
+        niter=options["iterations"],
+        interp=True,
+        do_3D=True,
+        min_size=15,
+        device=CPU,
+    )
+    return {"masks": masks.astype(np.int32)}
+
+
 def run_segment(arrays, options):
     """``eval`` on raw images, at given diameters or (``size_model``) at estimated ones."""
     model = load(options)
@@ -131,6 +145,7 @@ TASKS = {
     "fields": run_fields,
     "targets": run_targets,
     "masks": run_masks,
+    "volume_masks": run_volume_masks,
     "segment": run_segment,
     "resize": run_resize,
 }

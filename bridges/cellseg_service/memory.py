@@ -52,9 +52,9 @@ def needed_bytes(
     """Give what a job needs at least: the image, its labels and fields, the work on one plane.
 
     A large plane is worked on in blocks; then its fields at the network's scale and its labels
-    come on top. Of a volume only the labels count, since the pipeline plans the rest itself and
-    refuses what does not fit. ``MODEL_DIAMETER_PX`` over the diameter is how much the network's plane is
-    larger; where the diameter is still to be estimated, as large is assumed.
+    come on top. ``MODEL_DIAMETER_PX`` over the diameter is how much the network's plane is
+    larger; where the diameter is still to be estimated, as large is assumed. Of a volume only the
+    labels count, since the pipeline plans the rest itself and refuses what does not fit.
     """
     pixels, plane = _pixels(header, axes)
     fields = _FIELDS_BYTES * pixels if {"probability", "flows"} & set(outputs) else 0

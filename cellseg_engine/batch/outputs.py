@@ -187,9 +187,7 @@ def middle_plane(image: ImageData, result: Segmentation) -> tuple[np.ndarray, np
     return _middle(image, result, "TZ")
 
 
-def _middle(
-    image: ImageData, result: Segmentation, letters: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _middle(image: ImageData, result: Segmentation, letters: str) -> tuple[np.ndarray, np.ndarray]:
     """Give the middle of the image along some axes, in one channel or colours, and its labels."""
     pixels = image.pixels
     axes = image.axes

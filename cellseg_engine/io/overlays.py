@@ -79,9 +79,9 @@ def render_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def orthogonal_views(
     volume: np.ndarray, labels: np.ndarray, anisotropy: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give three slices through the middle of a volume as one picture, for `render_overlay`.
+    """Give three slices through a volume as one picture, for `render_overlay`.
 
-    XY at the top left; XZ below it, with the first plane at the top; YZ to the right of it, with
+    Each is the one of its direction that shows most of the objects. XY at the top left; XZ below it, with the first plane at the top; YZ to the right of it, with
     the first plane at the left. Planes are repeated so that voxels look as deep as they are.
 
     Parameters
@@ -106,11 +106,28 @@ def orthogonal_views(
     shape = (height + _GAP_PX + n_rows, width + _GAP_PX + n_rows)
     image = np.full((*shape, *volume.shape[3:]), np.nan, np.float32)
     ids = np.zeros(shape, labels.dtype)
+    at = _fullest_slices(labels)
     for whole, source in ((image, volume), (ids, labels)):
-        whole[:height, :width] = source[depth // 2]
-        whole[height + _GAP_PX :, :width] = source[z, height // 2]
-        whole[:height, width + _GAP_PX :] = source[z, :, width // 2].swapaxes(0, 1)
+        whole[:height, :width] = source[at[0]]
+        whole[height + _GAP_PX :, :width] = source[z, at[1]]
+        whole[:height, width + _GAP_PX :] = source[z, :, at[2]].swapaxes(0, 1)
     return image, ids
+
+
+def _fullest_slices(labels: np.ndarray) -> list[int]:
+    """Give along Z, Y and X the slice with most voxels of objects, of equal ones the middlemost."""
+    counts = [np.zeros(length, np.int64) for length in labels.shape]
+    for z, plane in enumerate(labels):
+        inside = plane > 0
+        counts[0][z] = np.count_nonzero(inside)
+        counts[1] += np.count_nonzero(inside, axis=1)
+        counts[2] += np.count_nonzero(inside, axis=0)
+    fullest = [np.flatnonzero(count == count.max()) for count in counts]
+    middles = [(length - 1) / 2 for length in labels.shape]
+    return [
+        int(best[np.abs(best - middle).argmin()])
+        for best, middle in zip(fullest, middles, strict=True)
+    ]
 
 
 def write_overlay(path: Path, image: np.ndarray, labels: np.ndarray) -> None:

@@ -17,7 +17,7 @@ Shape3 = tuple[int, int, int]
 DEFAULT_BLOCK_PX = 288
 FIELDS_BYTES = 16
 """Of a voxel at the network's scale: three components and a logit."""
-_LABELS_BYTES = 16
+_LABELS_BYTES = 20
 """Of a voxel: labels of the result and of the blocks, and copies while objects are dropped."""
 _BLOCK_BYTES = 90
 _BINS_BYTES = 8

@@ -2,8 +2,8 @@
 
 image + axes -> planes -> channels -> normalise -> (size estimate) -> resize -> tiles -> network
 -> blend -> resize back -> dynamics -> clusters -> flow check -> holes, sizes -> linked planes
--> labels, table. With a ``volume_mode`` a stack is looked at from three sides, the fields are fused,
-and the steps after them are those of volumes.
+-> labels, table. With a ``volume_mode`` a stack is looked at from three sides, the fields are
+fused, and the steps after them are those of volumes.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.pipeline.size import SizeEstimate, estimate_diameter
 from cellseg_engine.pipeline.volume import (
     VolumeNetwork,
+    area_warnings,
     check_side_model,
     check_volume,
     find_anisotropy,
@@ -87,7 +88,7 @@ class Segmenter:
             return self.model.weights_sha256
         return self.model.weights_sha256 + self.side_model.weights_sha256
 
-    def segment(
+    def segment(  # noqa: PLR0913 - the image and what is known of it, one by one
         self,
         image: np.ndarray,
         axes: str | None = None,
@@ -149,9 +150,7 @@ class Segmenter:
                 work, stack, preparation, size.diameter_px, pixel_size_um or {}, ticker, clock
             )
         else:
-            facts = self._segment_planes(
-                work, stack, preparation, size.diameter_px, ticker, clock
-            )
+            facts = self._segment_planes(work, stack, preparation, size.diameter_px, ticker, clock)
         provenance = self._provenance(preparation, size, facts, clock)
         return work.finish(preparation, size, provenance, self._model_warnings())
 
@@ -206,7 +205,7 @@ class Segmenter:
         """Segment each time point as one volume; give facts for the record."""
         settings = preparation.settings
         anisotropy = find_anisotropy(settings, pixel_size_um)
-        work.note(anisotropy.warnings)
+        work.note((*anisotropy.warnings, *area_warnings(settings)))
         network = VolumeNetwork(self.model, self.side_model, settings)
         n_frames, n_planes, _, height, width = stack.pixels.shape
         plan = network.plan(

@@ -36,6 +36,7 @@ from cellseg_engine.settings import Settings
 SAME_DEPTH = 0.05
 """Largest share by which an anisotropy given may differ from the calibration's."""
 MIN_ANISOTROPY, MAX_ANISOTROPY = 0.05, 100.0
+DEFAULT_MIN_AREA_PX = int(Settings.model_fields["min_area_px"].default)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,22 @@ def check_volume(stack: PlaneStack, settings: Settings) -> None:
         )
 
 
+def area_warnings(settings: Settings) -> tuple[str, ...]:
+    """Say that limits of areas, which count in planes, do nothing in volumes."""
+    given = [
+        name
+        for name, is_given in (
+            ("min_area_px", settings.min_area_px > DEFAULT_MIN_AREA_PX),
+            ("max_area_px", settings.max_area_px > 0),
+        )
+        if is_given
+    ]
+    return tuple(
+        f"{name} counts in planes and was not looked at; use {name.replace('area', 'volume')}."
+        for name in given
+    )
+
+
 def find_anisotropy(settings: Settings, pixel_size_um: Mapping[str, float]) -> Anisotropy:
     """Give the anisotropy of a volume: as given, or from the calibration.
 
@@ -102,15 +119,16 @@ def find_anisotropy(settings: Settings, pixel_size_um: Mapping[str, float]) -> A
     z, y, x = (pixel_size_um.get(letter, 0.0) for letter in "ZYX")
     _check_microns(settings, bool(z and y and x))
     calibrated = z / math.sqrt(y * x) if z and y and x else 0.0
+    warnings = _shape_warnings(y, x)
     if settings.anisotropy == "auto":
         if not calibrated:
             warning = (
                 "Nothing says how far the planes are apart, so as far as pixels was assumed; give "
                 "anisotropy, the distance of the planes over the width of a pixel."
             )
-            return Anisotropy(1.0, "assumed", (warning,))
+            return Anisotropy(1.0, "assumed", (warning, *warnings))
         _check_range(calibrated, f"The calibration (planes {z:g} µm apart, pixels of {x:g} µm)")
-        return Anisotropy(calibrated, "calibration")
+        return Anisotropy(calibrated, "calibration", warnings)
     given = float(settings.anisotropy)
     _check_range(given, f"anisotropy = {settings.anisotropy}")
     if calibrated and abs(given / calibrated - 1) > SAME_DEPTH:
@@ -119,7 +137,18 @@ def find_anisotropy(settings: Settings, pixel_size_um: Mapping[str, float]) -> A
             f"{z:g} µm apart and whose pixels are {x:g} µm wide: {calibrated:.3g}.",
             hint="Leave anisotropy at auto, or correct the calibration of the image.",
         )
-    return Anisotropy(given, "given")
+    return Anisotropy(given, "given", warnings)
+
+
+def _shape_warnings(y: float, x: float) -> tuple[str, ...]:
+    if not (y and x) or abs(y / x - 1) <= SAME_DEPTH:
+        return ()
+    return (
+        (
+            f"The pixels are not square ({y:g} x {x:g} µm), but are taken to be; resize the image "
+            "first for good results."
+        ),
+    )
 
 
 def _check_microns(settings: Settings, is_calibrated: bool) -> None:

@@ -1,4 +1,4 @@
-"""From the fused fields of a volume to its objects: dynamics, clusters, flow check, holes, sizes."""
+"""From the fused fields of a volume to its objects: dynamics, clusters, flow check, sizes."""
 
 from __future__ import annotations
 

@@ -27,7 +27,10 @@ def command(given):
     image = find_image(values["image"])
     part = cut_out(image, choose_bounds(image))
     source = Source(part)
-    result = segment(source, segmenting.chosen_settings(values), ("labels", "rois"))
+    settings = segmenting.chosen_settings(values)
+    if settings.pop("volume_mode", None):
+        tell("The preview shows one plane, segmented by itself; Segment Cells takes the volume.")
+    result = segment(source, settings, ("labels", "rois"))
     found = rois.decode_rois(result.rois)
     rois.show_on(part, found)
     overlay = part.getOverlay()

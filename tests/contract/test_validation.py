@@ -37,7 +37,25 @@ VALUES = st.one_of(
     st.integers(-2, 1100),
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from([*NEAR_LIMITS, *map(int, LIMITS)]),
-    st.sampled_from([*WORDS, "", "AUTO", "cpu", "cuda", "cuda:1", "cuda:", "cuda:1\n", "1", "yes", "0", "0.0", ".5", "3.", "1e3"]),
+    st.sampled_from(
+        [
+            *WORDS,
+            "",
+            "AUTO",
+            "cpu",
+            "cuda",
+            "cuda:1",
+            "cuda:",
+            "cuda:1\n",
+            "1",
+            "yes",
+            "0",
+            "0.0",
+            ".5",
+            "3.",
+            "1e3",
+        ]
+    ),
     st.text(),
     st.lists(st.integers(), max_size=2),
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
@@ -64,7 +82,8 @@ def breaks_a_rule_between_settings(values: dict[str, Any]) -> bool:
     full = {name: values.get(name, schema["default"]) for name, schema in PROPERTIES.items()}
     low, high = full["percentile_low"], full["percentile_high"]
     sizes = [
-        (full[f"min_{name}"], full[f"max_{name}"]) for name in ("area_px", "volume_px", "volume_um3")
+        (full[f"min_{name}"], full[f"max_{name}"])
+        for name in ("area_px", "volume_px", "volume_um3")
     ]
     return bool(low >= high or any(largest and largest < smallest for smallest, largest in sizes))
 

@@ -185,7 +185,7 @@ def test_a_pipeline_of_revision_1_gives_what_revision_2_gives(
     (answer,) = host.ask("keep", [{"pipeline": str(damaged["revision 1"]), "saved": str(saved)}])
     assert answer["problems"] == [""]
     was, is_now = (values(p.read_text(encoding="utf-8")) for p in (damaged["revision 1"], saved))
-    assert "variable_revision_number:2" in is_now[0]
+    assert "variable_revision_number:3" in is_now[0]
     assert is_now[13] == was[13] == "Yes"
     assert is_now[14:20] == [
         "No",

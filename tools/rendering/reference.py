@@ -49,7 +49,7 @@ RULES = """
 ## Rules between settings
 
 - `percentile_low` must be below `percentile_high`.
-- `max_area_px`, when it is not 0, must not be below `min_area_px`; `max_volume_px` and `max_volume_um3` likewise.
+- `max_area_px`, when it is not 0, must not be below `min_area_px`; the same holds for volumes.
 - With a `volume_mode` other than `planes` the areas and `stitch_threshold` are not looked at.
 """
 
