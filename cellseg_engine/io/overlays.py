@@ -81,8 +81,9 @@ def orthogonal_views(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give three slices through a volume as one picture, for `render_overlay`.
 
-    Each is the one of its direction that shows most of the objects. XY at the top left; XZ below it, with the first plane at the top; YZ to the right of it, with
-    the first plane at the left. Planes are repeated so that voxels look as deep as they are.
+    Each is the one of its direction that shows most of the objects. XY at the top left; XZ below
+    it, with the first plane at the top; YZ to the right of it, with the first plane at the left.
+    Planes are repeated so that voxels look as deep as they are.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ class VolumeFields:
     def logit(self, z: int) -> np.ndarray:
         """Give the logits of a plane; float32 of shape (Y, X)."""
         window = (slice(z, z + 1), *(slice(0, n) for n in self.shape[1:]))
-        return resize_volume_window(self.fields[3:], self.shape, window)[0, 0]
+        return np.asarray(resize_volume_window(self.fields[3:], self.shape, window)[0, 0])
 
     def write(self, flows: np.ndarray, logits: np.ndarray) -> None:
         """Write them, plane by plane, into arrays of shape (3, Z, Y, X) and (Z, Y, X)."""

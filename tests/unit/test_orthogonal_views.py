@@ -22,7 +22,7 @@ def test_views_are_the_slices_with_most_of_the_objects() -> None:
     planes = np.repeat(np.arange(4), 2)
     for shown, whole in ((picture, volume), (ids, labels)):
         np.testing.assert_array_equal(shown[:9, :11], whole[2])
-        np.testing.assert_array_equal(shown[9 + GAP :, :11], whole[planes, 2])
+        np.testing.assert_array_equal(shown[9 + GAP :, :11], whole[planes, 3])
         np.testing.assert_array_equal(shown[:9, 11 + GAP :], whole[planes, :, 7].T)
     assert np.isnan(picture[9 : 9 + GAP]).all()
     assert not ids[9 : 9 + GAP].any()

@@ -245,7 +245,7 @@ def test_turned_fields_give_the_same_partition(
     labels = ellipsoids(seed=seed)
     flows = volume_flows(labels)
     expected = group(flows, labels > 0)
-    flipped = [axis for axis in range(3) if flips[axis]]
+    flipped = tuple(axis for axis in range(3) if flips[axis])
     signs = np.where(flips, -1, 1).astype(np.float32)[:, None, None, None]
 
     def turned(volume: np.ndarray) -> np.ndarray:
