@@ -89,6 +89,14 @@ def run_volume_masks(arrays, options):
     return {"masks": masks.astype(np.int32)}
 
 
+def run_volume(arrays, options):
+    """``eval(do_3D=True)`` on a volume (Z, Y, X) of cubes at a given diameter."""
+    masks, *_ = load(options).eval(
+        arrays["image"], channels=[0, 0], z_axis=0, do_3D=True, diameter=options["diameter"]
+    )
+    return {"masks": masks.astype(np.int32)}
+
+
 def run_segment(arrays, options):
     """``eval`` on raw images, at given diameters or (``size_model``) at estimated ones."""
     model = load(options)
@@ -146,6 +154,7 @@ TASKS = {
     "targets": run_targets,
     "masks": run_masks,
     "volume_masks": run_volume_masks,
+    "volume": run_volume,
     "segment": run_segment,
     "resize": run_resize,
 }

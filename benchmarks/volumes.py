@@ -10,13 +10,14 @@ import argparse
 import csv
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from _data import DATA, MODEL
+from _data import DATA, MODEL, export_model
 from _peer import Peer, find_peer_python
 from _report import DOCS, Bound, Section, finish
 from _synthetic import make_large_volume
@@ -182,6 +183,38 @@ def compare_real(volumes: list[Volume], picture: Path | None) -> Section:
     return section
 
 
+def compare_peer(peer: Peer, volumes: list[Volume]) -> Section:
+    """The same weights on the same volumes, from image to masks, at the true diameter."""
+    section = Section(
+        "The peer on the same volumes",
+        "The same weights in both, image to masks, at the true diameter: `eval(do_3D=True)` of the "
+        "peer, `volume_mode` cellpose3, and fuse, which averages and checks flows.",
+        ("volume", "AP@0.5 peer", "AP@0.5 cellpose3", "AP@0.5 fuse", "AP@0.9 cellpose3, peer"),
+    )
+    segmenter = Segmenter(make_settings())
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(export_model(Path(folder), MODEL))
+        for volume in volumes:
+            diameter = round(volume.diameter_px, 1)
+            arrays = {"image": volume.pixels}
+            theirs = peer.run("volume", arrays, weights=weights, diameter=diameter)["masks"]
+            found = {
+                mode: segmenter.segment(
+                    volume.pixels,
+                    "ZYX",
+                    settings=make_settings(volume_mode=mode, diameter_px=diameter, anisotropy="1"),
+                ).labels
+                for mode in ("cellpose3", "fuse")
+            }
+            scores = [
+                precision(volume.masks, labels, 0.5)
+                for labels in (theirs, found["cellpose3"], found["fuse"])
+            ]
+            name = volume.name.partition("/")[2]
+            section.rows.append((name, *scores, precision(theirs, found["cellpose3"], 0.9)))
+    return section
+
+
 def classical(pixels: np.ndarray, diameter_px: float) -> np.ndarray:
     """Give the objects of a watershed of the distance transform; int32."""
     smooth = ndimage.gaussian_filter(pixels.astype(np.float32), 1.0)
@@ -205,7 +238,9 @@ def main() -> int:
     parser.add_argument("--no-cache", action="store_true")
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
-    sections, versions = [], {}
+    sections: list[Section] = []
+    versions: dict[str, str] = {}
+    peer: Peer | None = None
     if options.only != "real":
         peer = Peer(
             find_peer_python(options.peer_python), os.cpu_count() or 1, not options.no_cache
@@ -214,7 +249,10 @@ def main() -> int:
         sections.append(compare_synthetic(peer))
     if options.only != "synthetic":
         picture = DOCS / "images" / PICTURE if options.write_docs else None
-        sections.append(compare_real(read_volumes(options.data), picture))
+        volumes = read_volumes(options.data)
+        sections.append(compare_real(volumes, picture))
+        if peer is not None:
+            sections.append(compare_peer(peer, volumes))
     return finish(
         sections,
         page="volumes-accuracy.md",

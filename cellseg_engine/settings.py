@@ -272,7 +272,7 @@ class Settings(BaseModel):
     )
     min_volume_um3: float = _setting(
         0.0,
-        label="Smallest volume in µm³",
+        label="Smallest calibrated volume",
         group="Stacks",
         unit="µm³",
         step=1,
@@ -281,7 +281,7 @@ class Settings(BaseModel):
     )
     max_volume_um3: float = _setting(
         0.0,
-        label="Largest volume in µm³",
+        label="Largest calibrated volume",
         group="Stacks",
         unit="µm³",
         step=1,

@@ -28,8 +28,8 @@
 #@ String (label="Model of the side views", description="Of volumes: name or path of another model for the XZ and YZ slices, of the same channels and diameter; same takes the model of the XY slices.", value="same", persist=false) model_side_views
 #@ Integer (label="Smallest volume [voxels]", description="Of volumes: smaller objects are removed; 0 keeps all.", value=15, min=0, stepSize=1, persist=false) min_volume_px
 #@ Integer (label="Largest volume [voxels]", description="Of volumes: larger objects are removed; 0 sets no limit.", value=0, min=0, stepSize=1, persist=false) max_volume_px
-#@ Double (label="Smallest volume in um^3 [um^3]", description="As the smallest volume, for images with a calibration; both limits hold.", value=0.0, min=0.0, stepSize=1, persist=false) min_volume_um3
-#@ Double (label="Largest volume in um^3 [um^3]", description="As the largest volume, for images with a calibration; 0 sets no limit.", value=0.0, min=0.0, stepSize=1, persist=false) max_volume_um3
+#@ Double (label="Smallest calibrated volume [um^3]", description="As the smallest volume, for images with a calibration; both limits hold.", value=0.0, min=0.0, stepSize=1, persist=false) min_volume_um3
+#@ Double (label="Largest calibrated volume [um^3]", description="As the largest volume, for images with a calibration; 0 sets no limit.", value=0.0, min=0.0, stepSize=1, persist=false) max_volume_um3
 #@ Double (label="Smallest share of the median volume", description="Of volumes: objects smaller than this share of the median volume of all objects are removed; 0 keeps them.", value=0.1, min=0.0, max=1.0, stepSize=0.05, persist=false) min_volume_share
 #@ Integer (label="Blocks of volumes [px]", description="Of volumes: side of the blocks, as a cube, in which the network's fields become objects; changes memory, not the objects. 0 takes 288, which needs about 2.5 GB.", value=0, min=0, max=10000, stepSize=32, persist=false) volume_block_px
 # --- end generated ---
