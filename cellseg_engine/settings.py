@@ -19,7 +19,6 @@ from cellseg_engine.errors import SettingsError
 DEFAULT_MODEL = "nuclei"
 
 SAME_MODEL = "same"
-"""Of ``model_side_views``: no other model."""
 _ABOVE_0 = r"[0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*"
 
 
@@ -214,16 +213,15 @@ class Settings(BaseModel):
         le=1,
         help="Objects of neighbouring Z planes become one 3-D object where they overlap by more "
         "than this (intersection over union), best pairs first; 0 does not link planes. Time "
-        "points are never linked. Only for volume_mode planes.",
+        "points are never linked. For volume_mode planes.",
     )
     volume_mode: Literal["planes", "fuse", "cellpose3"] = _setting(
         "planes",
         label="Volumes",
         group="Stacks",
-        help="planes segments each plane of a stack by itself. fuse looks at the stack as one "
-        "volume: at all XY, XZ and YZ slices, whose flows and probabilities are averaged "
-        "(Stringer et al. 2021). cellpose3 sums flows and logits as Cellpose 3 does, without "
-        "flow-error threshold and smallest share of the median.",
+        help="planes segments each plane by itself. fuse takes a stack as one volume: flows and "
+        "probabilities of all XY, XZ and YZ slices are averaged (Stringer et al. 2021). cellpose3 "
+        "sums flows and logits, without flow-error threshold and smallest share.",
     )
     anisotropy: str = _setting(
         "auto",
@@ -241,16 +239,16 @@ class Settings(BaseModel):
         step=0.5,
         ge=0,
         le=50,
-        help="Of volumes: standard deviation of the Gaussian that smooths the flow of the three "
-        "views; 0 does not smooth. Try 1 or 2 where objects break into pieces.",
+        help="Of volumes: standard deviation of the Gaussian that smooths the fused flow; 0 does "
+        "not smooth. Try 1 or 2 where objects break into pieces.",
     )
     model_side_views: str = _setting(
         SAME_MODEL,
         label="Model of the side views",
         group="Stacks",
         min_length=1,
-        help="Of volumes: name or path of another model for the XZ and YZ slices, of the same "
-        "channels and diameter; same takes the model of the XY slices.",
+        help="Of volumes: name or path of another model for the XZ and YZ slices; same takes the "
+        "model of the XY slices.",
     )
     min_volume_px: int = _setting(
         15,
@@ -275,7 +273,6 @@ class Settings(BaseModel):
         label="Smallest calibrated volume",
         group="Stacks",
         unit="µm³",
-        step=1,
         ge=0,
         help="As the smallest volume, for images with a calibration; both limits hold.",
     )
@@ -284,7 +281,6 @@ class Settings(BaseModel):
         label="Largest calibrated volume",
         group="Stacks",
         unit="µm³",
-        step=1,
         ge=0,
         help="As the largest volume, for images with a calibration; 0 sets no limit.",
     )
@@ -295,19 +291,17 @@ class Settings(BaseModel):
         step=0.05,
         ge=0,
         le=1,
-        help="Of volumes: objects smaller than this share of the median volume of all objects are "
-        "removed; 0 keeps them.",
+        help="Of volumes: objects below this share of the median volume are removed; 0 keeps all.",
     )
     volume_block_px: int = _setting(
         0,
         label="Blocks of volumes",
         group="Stacks",
         unit="px",
-        step=32,
         ge=0,
         le=10000,
-        help="Of volumes: side of the blocks, as a cube, in which the network's fields become "
-        "objects; changes memory, not the objects. 0 takes 288, which needs about 2.5 GB.",
+        help="Of volumes: side of the blocks, as cubes, in which fields become objects; changes "
+        "memory, not the objects. 0 takes 288, which needs about 2.5 GB.",
     )
 
     # -- running -----------------------------------------------------------------------
@@ -363,12 +357,10 @@ class Settings(BaseModel):
             raise ValueError(
                 f"max_area_px {self.max_area_px} must not be below min_area_px {self.min_area_px}"
             )
-        for unit in ("px", "um3"):
-            low, high = getattr(self, f"min_volume_{unit}"), getattr(self, f"max_volume_{unit}")
+        for name in ("volume_px", "volume_um3"):
+            low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if high and high < low:
-                raise ValueError(
-                    f"max_volume_{unit} {high:g} must not be below min_volume_{unit} {low:g}"
-                )
+                raise ValueError(f"max_{name} {high:g} must not be below min_{name} {low:g}")
         return self
 
 

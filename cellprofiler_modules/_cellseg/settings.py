@@ -310,7 +310,7 @@ SETTINGS = [
         "help": (
             "Objects of neighbouring Z planes become one 3-D object where they overlap by more than"
             " this (intersection over union), best pairs first; 0 does not link planes. Time points"
-            " are never linked. Only for volume_mode planes."
+            " are never linked. For volume_mode planes."
         ),
         "group": "Stacks",
         "unit": "",
@@ -347,10 +347,9 @@ SETTINGS = [
         "kind": "choice",
         "label": "Volumes",
         "help": (
-            "planes segments each plane of a stack by itself. fuse looks at the stack as one "
-            "volume: at all XY, XZ and YZ slices, whose flows and probabilities are averaged "
-            "(Stringer et al. 2021). cellpose3 sums flows and logits as Cellpose 3 does, without "
-            "flow-error threshold and smallest share of the median."
+            "planes segments each plane by itself. fuse takes a stack as one volume: flows and "
+            "probabilities of all XY, XZ and YZ slices are averaged (Stringer et al. 2021). "
+            "cellpose3 sums flows and logits, without flow-error threshold and smallest share."
         ),
         "group": "Stacks",
         "unit": "",
@@ -387,8 +386,8 @@ SETTINGS = [
         "kind": "number",
         "label": "Smoothing of the flow",
         "help": (
-            "Of volumes: standard deviation of the Gaussian that smooths the flow of the three "
-            "views; 0 does not smooth. Try 1 or 2 where objects break into pieces."
+            "Of volumes: standard deviation of the Gaussian that smooths the fused flow; 0 does not"
+            " smooth. Try 1 or 2 where objects break into pieces."
         ),
         "group": "Stacks",
         "unit": "px",
@@ -406,8 +405,8 @@ SETTINGS = [
         "kind": "text",
         "label": "Model of the side views",
         "help": (
-            "Of volumes: name or path of another model for the XZ and YZ slices, of the same "
-            "channels and diameter; same takes the model of the XY slices."
+            "Of volumes: name or path of another model for the XZ and YZ slices; same takes the "
+            "model of the XY slices."
         ),
         "group": "Stacks",
         "unit": "",
@@ -425,8 +424,7 @@ SETTINGS = [
         "kind": "number",
         "label": "Smallest share of the median volume",
         "help": (
-            "Of volumes: objects smaller than this share of the median volume of all objects are "
-            "removed; 0 keeps them."
+            "Of volumes: objects below this share of the median volume are removed; 0 keeps all."
         ),
         "group": "Stacks",
         "unit": "",
@@ -444,8 +442,8 @@ SETTINGS = [
         "kind": "integer",
         "label": "Blocks of volumes",
         "help": (
-            "Of volumes: side of the blocks, as a cube, in which the network's fields become "
-            "objects; changes memory, not the objects. 0 takes 288, which needs about 2.5 GB."
+            "Of volumes: side of the blocks, as cubes, in which fields become objects; changes "
+            "memory, not the objects. 0 takes 288, which needs about 2.5 GB."
         ),
         "group": "Stacks",
         "unit": "px",
@@ -455,7 +453,7 @@ SETTINGS = [
         "maximum": 10000,
         "exclusive_minimum": None,
         "exclusive_maximum": None,
-        "step": 32,
+        "step": None,
         "pattern": "",
     },
 ]
