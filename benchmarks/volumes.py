@@ -39,7 +39,9 @@ LINK_ABOVE = 0.25
 STYLE = np.ones(256, np.float32)
 FLOW_SCALE = 5.0
 PICTURE = "volumes.png"
-PICTURED = "volumes/train/1136_mini"
+PICTURED = "volumes/train/1135_mini"
+UNREADABLE = ("volumes/train/1137_mini",)
+"""Its image is noise in which no object can be seen: its grey values overflowed."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def read_volumes(data: Path) -> list[Volume]:
             tifffile.imread(data / f"{row['path']}_masks.tif").astype(np.int32),
         )
         for row in rows
-        if "nuclei" in row["kind"]
+        if "nuclei" in row["kind"] and row["path"] not in UNREADABLE
     ]
 
 
@@ -145,7 +147,9 @@ def compare_real(volumes: list[Volume], picture: Path | None) -> Section:
         "they are, at the median diameter of the true objects and at the estimated one. "
         "*watershed*: Otsu's threshold of the smoothed volume, watershed of the distance "
         "transform from its maxima, which are half a true diameter apart at least. Scores are "
-        "average precision, TP / (TP + FP + FN).",
+        "average precision, TP / (TP + FP + FN). How far flows may err was chosen on the two of "
+        "`train`. `1137_mini` is left out, since its image shows noise only (its grey values "
+        "overflowed).",
         ("volume", "method", "diameter", "AP@0.5", "AP@0.75", "AP@0.9", "found / true", "s"),
     )
     segmenter = Segmenter(make_settings())

@@ -176,7 +176,7 @@ class Settings(BaseModel):
         ge=0,
         le=10,
         help="Objects whose recomputed flows differ more than this (mean squared error) from the "
-        "network's are removed; 0 switches the check off.",
+        "network's are removed, in volumes above twice this; 0 switches the check off.",
     )
     iterations: int = _setting(
         0,

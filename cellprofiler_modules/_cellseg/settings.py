@@ -116,7 +116,7 @@ SETTINGS = [
         "label": "Flow-error threshold",
         "help": (
             "Objects whose recomputed flows differ more than this (mean squared error) from the "
-            "network's are removed; 0 switches the check off."
+            "network's are removed, in volumes above twice this; 0 switches the check off."
         ),
         "group": "Decision",
         "unit": "",

@@ -161,7 +161,7 @@ def test_limits_in_voxels_and_in_microns() -> None:
 
 def test_flow_errors_count_but_for_cellpose3() -> None:
     labels = boxes(10, 9)
-    errors = (0.5, 0.39)
+    errors = (0.81, 0.79)
     assert kept(labels, tracing(), errors) == [729]
     assert kept(labels, tracing(flow_threshold=0), errors) == [1000, 729]
     assert kept(labels, tracing(volume_mode="cellpose3"), errors) == [1000, 729]
