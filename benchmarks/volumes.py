@@ -40,6 +40,7 @@ STYLE = np.ones(256, np.float32)
 FLOW_SCALE = 5.0
 PICTURE = "volumes.png"
 PICTURED = "volumes/train/1135_mini"
+ENLARGEMENT = 3
 UNREADABLE = ("volumes/train/1137_mini",)
 """Its image is noise in which no object can be seen: its grey values overflowed."""
 
@@ -183,7 +184,8 @@ def compare_real(volumes: list[Volume], picture: Path | None) -> Section:
                 )
             )
             if picture and volume.name == PICTURED and method == "fuse" and diameter:
-                write_overlay(picture, *orthogonal_views(volume.pixels, found, 1.0))
+                views = orthogonal_views(volume.pixels, found, 1.0)
+                write_overlay(picture, *(enlarge(view) for view in views))
     return section
 
 
@@ -217,6 +219,11 @@ def compare_peer(peer: Peer, volumes: list[Volume]) -> Section:
             name = volume.name.partition("/")[2]
             section.rows.append((name, *scores, precision(theirs, found["cellpose3"], 0.9)))
     return section
+
+
+def enlarge(view: np.ndarray) -> np.ndarray:
+    """Give a picture with pixels that are easy to see."""
+    return view.repeat(ENLARGEMENT, axis=0).repeat(ENLARGEMENT, axis=1)
 
 
 def classical(pixels: np.ndarray, diameter_px: float) -> np.ndarray:
