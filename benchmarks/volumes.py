@@ -99,18 +99,19 @@ def find(fields: np.ndarray, settings: Settings, max_voxels: int = 10**9) -> np.
     return objects.labels
 
 
-def compare_synthetic(peer: Peer) -> Section:
+def compare_synthetic(peer: Peer, noises: list[float]) -> Section:
     """Exact and noisy fields of the synthetic volume: truth, blocks, and the peer."""
     labels = make_large_volume()
     section = Section(
         "Synthetic volume, 64 x 512 x 512, exact fields",
         f"{labels.max()} blobs of about 28 voxels. The fields are those that a network without "
-        "error would give for the slices of three views; the second row adds Gaussian noise. "
+        "error would give for the slices of three views, and these with Gaussian noise. "
         "`fuse` is compared with the truth and with itself in blocks, `cellpose3` with the peer's "
         "`compute_masks(do_3D=True)` from the same fields.",
         ("fields", "AP@0.75 fuse, truth", "AP@0.9 blocks, whole", "AP@0.9 cellpose3, peer", "s"),
     )
-    for name, noise in (("exact", 0.0), ("noise of 0.15", 0.15)):
+    for noise in noises:
+        name = f"noise of {noise:g}" if noise else "exact"
         fields = exact_fields(labels, noise)
         fuse = make_settings(volume_mode="fuse", iterations=200)
         start = time.perf_counter()
@@ -245,6 +246,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--peer-python", default="")
     parser.add_argument("--only", choices=("synthetic", "real"), default=None)
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.15], metavar="STD")
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--no-cache", action="store_true")
     parser.add_argument("--write-docs", action="store_true")
@@ -257,7 +259,8 @@ def main() -> int:
             find_peer_python(options.peer_python), os.cpu_count() or 1, not options.no_cache
         )
         versions = peer.versions
-        sections.append(compare_synthetic(peer))
+        sections.append(compare_synthetic(peer, options.noise))
+        print(sections[-1].to_text(), file=sys.stderr, flush=True)
     if options.only != "synthetic":
         picture = DOCS / "images" / PICTURE if options.write_docs else None
         volumes = read_volumes(options.data)
@@ -269,10 +272,10 @@ def main() -> int:
         page="volumes-accuracy.md",
         title="How well volumes are found",
         introduction="Stacks segmented as one volume ([volumes.md](volumes.md)).",
-        command="python benchmarks/volumes.py --write-docs",
+        command=" ".join(["python benchmarks/volumes.py", *sys.argv[1:]]),
         peer_versions=versions,
         json_path=options.json,
-        write_docs=options.write_docs and options.only is None,
+        write_docs=options.write_docs,
     )
 
 
