@@ -118,13 +118,14 @@ def write_geojson(
     OSError
         The file cannot be written; inside `staged` it is a `WriteError`.
     """
-    by_label = {(row["label"], row.get("t", 0)): _measurements(row) for row in rows}
+    by_label = {(row["label"], row.get("t")): _measurements(row) for row in rows}
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write('{"type": "FeatureCollection", "features": [')
         separator = "\n"
         for plane in _planes(labels, axes):
             for label, loops in trace_outlines(plane.labels, connectivity=1).items():
-                feature = _feature(label, loops, plane, by_label.get((label, plane.t), {}))
+                found = by_label.get((label, plane.t), by_label.get((label, None), {}))
+                feature = _feature(label, loops, plane, found)
                 stream.write(separator + json.dumps(feature, separators=(",", ":")))
                 separator = ",\n"
         stream.write("\n]}\n")

@@ -23,6 +23,7 @@ from cellseg_engine.nets.card import (
     is_file,
     read_card,
 )
+from cellseg_engine.zoo.paths import expand_path, weights_files
 
 if TYPE_CHECKING:
     from cellseg_engine.backends.flow_unet import FlowUNet
@@ -174,7 +175,7 @@ def read_model(name: str) -> list[WeightsFile]:
     from cellseg_engine.nets.weights import load_weights
 
     if looks_like_path(name):
-        files = [load_weights(path) for path in weights_files(_expand(name))]
+        files = [load_weights(path) for path in weights_files(expand_path(name))]
         check_ensemble(name, files)
         return files
     entry = find_model(name)
@@ -187,25 +188,6 @@ def read_model(name: str) -> list[WeightsFile]:
                 hint="Install cellseg-engine again.",
             )
     return weights
-
-
-def weights_files(path: Path) -> list[Path]:
-    """Give the weights files that a path stands for: of a folder all its ``.safetensors`` files.
-
-    Raises
-    ------
-    ModelNotFoundError
-        The folder has none.
-    """
-    if not path.is_dir():
-        return [path]
-    found = sorted(path.glob("*.safetensors"))
-    if not found:
-        raise ModelNotFoundError(
-            f"There are no weights files (.safetensors) in the folder {path}.",
-            hint="Give a weights file, or the folder that `cellseg train` made.",
-        )
-    return found
 
 
 def load_model(
@@ -384,14 +366,6 @@ def looks_like_path(name: str) -> bool:
         or name.endswith((".pth", ".safetensors"))
         or is_file(Path(name))
     )
-
-
-def _expand(name: str) -> Path:
-    """Give the path of a weights file, with ``~`` replaced where it stands for a home folder."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
 
 
 def verify(entry: ModelEntry) -> bool:

@@ -85,7 +85,9 @@ def breaks_a_rule_between_settings(values: dict[str, Any]) -> bool:
         (full[f"min_{name}"], full[f"max_{name}"])
         for name in ("area_px", "volume_px", "volume_um3")
     ]
-    return bool(low >= high or any(largest and largest < smallest for smallest, largest in sizes))
+    swapped = any(largest and largest < smallest for smallest, largest in sizes)
+    gap_alone = full["track_max_gap"] and not full["track_threshold"]
+    return bool(low >= high or swapped or gap_alone)
 
 
 def is_converted(name: str, value: object) -> bool:
@@ -160,6 +162,7 @@ def test_numbers_are_judged_alike_at_their_limits(name: str, value: float) -> No
     [
         ({"percentile_low": 60, "percentile_high": 40}, "percentile_low 60 must be below"),
         ({"min_area_px": 50, "max_area_px": 20}, "max_area_px 20 must not be below"),
+        ({"track_max_gap": 2}, "track_max_gap 2 needs a track_threshold above 0"),
     ],
 )
 def test_the_rules_between_settings_are_the_engines(values: dict[str, Any], words: str) -> None:

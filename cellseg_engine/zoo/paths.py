@@ -1,0 +1,34 @@
+"""Models given by the path of their weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cellseg_engine.errors import ModelNotFoundError
+
+
+def expand_path(name: str) -> Path:
+    """Give the path of a weights file, with ``~`` replaced where it stands for a home folder."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def weights_files(path: Path) -> list[Path]:
+    """Give the weights files that a path stands for: of a folder all its ``.safetensors`` files.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The folder has none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.safetensors"))
+    if not found:
+        raise ModelNotFoundError(
+            f"There are no weights files (.safetensors) in the folder {path}.",
+            hint="Give a weights file, or the folder that `cellseg train` made.",
+        )
+    return found
