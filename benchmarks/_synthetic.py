@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +18,26 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "peers" / "synth.py"
 
 def make_labels(side: int = 2048, seed: int = 0) -> tuple[np.ndarray, str]:
     """Give the label image, int32 of shape (side, side), and the name of its generator."""
-    if SHARED.is_file():
-        spec = importlib.util.spec_from_file_location("synth", SHARED)
-        if spec is not None and spec.loader is not None:
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return module.labels2d(side, seed=seed), "shared/peers/synth.py"
+    module = _load_shared()
+    if module is not None:
+        return module.labels2d(side, seed=seed), "shared/peers/synth.py"
     return scatter_cells(side, seed), "benchmarks/_synthetic.py"
+
+
+def make_large_volume() -> np.ndarray:
+    """Give blobs of about 28 voxels, many touching; int32 of shape (64, 512, 512)."""
+    module = _load_shared()
+    return make_volume((64, 512, 512)) if module is None else np.asarray(module.labels3d())
+
+
+def _load_shared() -> Any:
+    """Give the generator of the shared benchmarks as a module, or None."""
+    spec = importlib.util.spec_from_file_location("synth", SHARED)
+    if not SHARED.is_file() or spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def scatter_cells(side: int, seed: int, pitch: int = 48, radius: float = 15.0) -> np.ndarray:
@@ -99,15 +113,8 @@ def make_volume(shape: tuple[int, int, int], seed: int = 1, pitch: int = 34) -> 
 
 def sum_slice_flows(labels: np.ndarray) -> np.ndarray:
     """Give the sum of the flows of all slices in three directions, of length 1; (3, Z, Y, X)."""
-    from cellseg_engine.core.flows import labels_to_flows
+    from cellseg_engine.core.volume_flows import volume_flows
 
-    flows = np.zeros((3, *labels.shape), np.float32)
-    for axis in range(3):
-        others = [other for other in range(3) if other != axis]
-        planes = np.moveaxis(labels, axis, 0)
-        for index, plane in enumerate(planes):
-            part = labels_to_flows(np.ascontiguousarray(plane))
-            for component, other in enumerate(others):
-                np.moveaxis(flows[other], axis, 0)[index] += part[component]
+    flows = volume_flows(labels)
     flows /= np.maximum(np.sqrt((flows**2).sum(axis=0)), np.float32(1e-20))
     return flows

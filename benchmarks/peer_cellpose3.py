@@ -75,6 +75,28 @@ def run_masks(arrays, options):
     return {"ends": ends, "masks": masks.astype(np.int32)}
 
 
+def run_volume_masks(arrays, options):
+    """Masks from the fused fields of a volume, flows (3, Z, Y, X) and logits (Z, Y, X)."""
+    masks = dynamics.compute_masks(
+        arrays["flows"],
+        arrays["logit"],
+        niter=options["iterations"],
+        interp=True,
+        do_3D=True,
+        min_size=15,
+        device=CPU,
+    )
+    return {"masks": masks.astype(np.int32)}
+
+
+def run_volume(arrays, options):
+    """``eval(do_3D=True)`` on a volume (Z, Y, X) of cubes at a given diameter."""
+    masks, *_ = load(options).eval(
+        arrays["image"], channels=[0, 0], z_axis=0, do_3D=True, diameter=options["diameter"]
+    )
+    return {"masks": masks.astype(np.int32)}
+
+
 def run_segment(arrays, options):
     """``eval`` on raw images, at given diameters or (``size_model``) at estimated ones."""
     model = load(options)
@@ -131,6 +153,8 @@ TASKS = {
     "fields": run_fields,
     "targets": run_targets,
     "masks": run_masks,
+    "volume_masks": run_volume_masks,
+    "volume": run_volume,
     "segment": run_segment,
     "resize": run_resize,
 }

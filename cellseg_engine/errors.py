@@ -92,6 +92,12 @@ class MissingDependencyError(CellSegError, ImportError):
     code = "missing-dependency"
 
 
+class MemoryNeededError(CellSegError, MemoryError):
+    """The work cannot fit into the memory."""
+
+    code = "memory"
+
+
 class MetricError(CellSegError, ValueError):
     """Two label images cannot be compared."""
 

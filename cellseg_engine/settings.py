@@ -12,32 +12,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from cellseg_engine.declaring import explain, setting
 from cellseg_engine.errors import SettingsError
 
 DEFAULT_MODEL = "nuclei"
 
-RESERVED = frozenset({"volume_mode", "anisotropy", "flow_smoothing_px", "model_side_views"})
-"""Names kept free for stacks segmented as volumes; giving one today is an error that says so."""
-
-
-def _setting(
-    default: Any,
-    *,
-    label: str,
-    help: str,
-    group: str,
-    unit: str = "",
-    step: float | None = None,
-    **limits: Any,
-) -> Any:
-    extra: dict[str, Any] = {"label": label, "group": group}
-    if unit:
-        extra["unit"] = unit
-    if step is not None:
-        extra["step"] = step
-    return Field(default, description=help, json_schema_extra=extra, **limits)
+SAME_MODEL = "same"
+_ABOVE_0 = r"[0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*"
 
 
 class Settings(BaseModel):
@@ -48,7 +31,7 @@ class Settings(BaseModel):
     )
 
     # -- what to look at ---------------------------------------------------------------
-    model: str = _setting(
+    model: str = setting(
         DEFAULT_MODEL,
         label="Model",
         group="Model",
@@ -56,7 +39,7 @@ class Settings(BaseModel):
         help="Name of a model (see `cellseg models list`) or path of a weights file "
         "(.safetensors, or an official Cellpose .pth).",
     )
-    channel: str = _setting(
+    channel: str = setting(
         "auto",
         label="Channel",
         group="Image",
@@ -65,7 +48,7 @@ class Settings(BaseModel):
         "(mean of an RGB image), red, green, blue, or hematoxylin (colour deconvolution of stained "
         "tissue). auto takes the only channel, or gray of an RGB image, and asks otherwise.",
     )
-    nuclear_channel: str = _setting(
+    nuclear_channel: str = setting(
         "none",
         label="Nuclear channel",
         group="Image",
@@ -73,14 +56,14 @@ class Settings(BaseModel):
         help="Second channel with nuclei, for models of whole cells; same choices as the channel, "
         "or none.",
     )
-    invert: Literal["auto", "yes", "no"] = _setting(
+    invert: Literal["auto", "yes", "no"] = setting(
         "auto",
         label="Invert",
         group="Image",
         help="yes for dark objects on a bright background. auto looks at the background; what it "
         "chose is recorded with the result.",
     )
-    percentile_low: float = _setting(
+    percentile_low: float = setting(
         1.0,
         label="Low percentile",
         group="Image",
@@ -90,7 +73,7 @@ class Settings(BaseModel):
         lt=100,
         help="Intensity percentile that becomes 0.",
     )
-    percentile_high: float = _setting(
+    percentile_high: float = setting(
         99.0,
         label="High percentile",
         group="Image",
@@ -102,7 +85,7 @@ class Settings(BaseModel):
     )
 
     # -- size --------------------------------------------------------------------------
-    diameter_px: float = _setting(
+    diameter_px: float = setting(
         0.0,
         label="Diameter",
         group="Size",
@@ -112,14 +95,14 @@ class Settings(BaseModel):
         le=10000,
         help="Typical diameter of the objects; 0 estimates it from the image.",
     )
-    diameter_scope: Literal["image", "folder"] = _setting(
+    diameter_scope: Literal["image", "folder"] = setting(
         "image",
         label="Estimate per",
         group="Size",
         help="With diameter 0: estimate for each image, or once for all images of a run (the "
         "median over a sample of them).",
     )
-    min_area_px: int = _setting(
+    min_area_px: int = setting(
         15,
         label="Smallest area",
         group="Size",
@@ -127,9 +110,9 @@ class Settings(BaseModel):
         step=1,
         ge=0,
         help="Smaller objects are removed; 0 keeps all. In a stack the area in each plane counts, "
-        "before planes are linked.",
+        "before planes are linked. Of volumes see min_volume_px.",
     )
-    max_area_px: int = _setting(
+    max_area_px: int = setting(
         0,
         label="Largest area",
         group="Size",
@@ -137,18 +120,18 @@ class Settings(BaseModel):
         step=1,
         ge=0,
         help="Larger objects are removed; 0 sets no limit. In a stack the area in each plane "
-        "counts, before planes are linked.",
+        "counts, before planes are linked. Of volumes see max_volume_px.",
     )
-    max_size_fraction: float = _setting(
+    max_size_fraction: float = setting(
         0.4,
         label="Largest share of the image",
         group="Size",
         step=0.05,
         gt=0,
         le=1,
-        help="Objects that cover more than this share of the image are removed.",
+        help="Objects that cover more than this share of the image, or of the volume, are removed.",
     )
-    exclude_edge_objects: bool = _setting(
+    exclude_edge_objects: bool = setting(
         False,
         label="Exclude edge objects",
         group="Size",
@@ -157,7 +140,7 @@ class Settings(BaseModel):
     )
 
     # -- decision ----------------------------------------------------------------------
-    probability_threshold: float = _setting(
+    probability_threshold: float = setting(
         0.5,
         label="Probability threshold",
         group="Decision",
@@ -168,7 +151,7 @@ class Settings(BaseModel):
         "objects. Cellpose's cellprob_threshold is the logit of it: 0.5 is 0, 0.27 is -1, "
         "0.73 is +1.",
     )
-    flow_threshold: float = _setting(
+    flow_threshold: float = setting(
         0.4,
         label="Flow-error threshold",
         group="Decision",
@@ -176,9 +159,9 @@ class Settings(BaseModel):
         ge=0,
         le=10,
         help="Objects whose recomputed flows differ more than this (mean squared error) from the "
-        "network's are removed; 0 switches the check off.",
+        "network's are removed, in volumes above twice this; 0 switches the check off.",
     )
-    iterations: int = _setting(
+    iterations: int = setting(
         0,
         label="Iterations",
         group="Decision",
@@ -188,23 +171,23 @@ class Settings(BaseModel):
         help="Steps of the flow dynamics; 0 derives them from the diameter. Raise it for very long "
         "cells.",
     )
-    interpolation: Literal["bilinear", "nearest"] = _setting(
+    interpolation: Literal["bilinear", "nearest"] = setting(
         "bilinear",
         label="Flow interpolation",
         group="Decision",
         help="How the flow between pixels is read during the dynamics; nearest is the original "
         "paper's.",
     )
-    fill_holes: bool = _setting(
+    fill_holes: bool = setting(
         True,
         label="Fill holes inside objects",
         group="Decision",
-        help="Background that an object encloses in its plane becomes part of it; objects inside "
-        "its hole stay.",
+        help="Background that an object encloses in its plane (with a volume_mode in the volume) "
+        "becomes part of it; objects inside its hole stay.",
     )
 
     # -- stacks ------------------------------------------------------------------------
-    stitch_threshold: float = _setting(
+    stitch_threshold: float = setting(
         0.0,
         label="Link planes above IoU",
         group="Stacks",
@@ -213,11 +196,99 @@ class Settings(BaseModel):
         le=1,
         help="Objects of neighbouring Z planes become one 3-D object where they overlap by more "
         "than this (intersection over union), best pairs first; 0 does not link planes. Time "
-        "points are linked by the tracks alone.",
+        "points are linked by the tracks alone. For volume_mode planes.",
+    )
+    volume_mode: Literal["planes", "fuse", "cellpose3"] = setting(
+        "planes",
+        label="Volumes",
+        group="Stacks",
+        help="planes segments each plane by itself. fuse takes a stack as one volume: flows and "
+        "probabilities of all XY, XZ and YZ slices are averaged (Stringer et al. 2021). cellpose3 "
+        "sums flows and logits, without flow-error threshold and smallest share.",
+    )
+    anisotropy: str = setting(
+        "auto",
+        label="Depth of a voxel",
+        group="Stacks",
+        pattern=rf"^(auto|{_ABOVE_0})$",
+        help="Of volumes: distance of the planes over the width of a pixel, for example 3.5. auto "
+        "takes it from the calibration of the image, and 1 where that does not say.",
+    )
+    flow_smoothing_px: float = setting(
+        0.0,
+        label="Smoothing of the flow",
+        group="Stacks",
+        unit="px",
+        step=0.5,
+        ge=0,
+        le=50,
+        help="Of volumes: standard deviation of the Gaussian that smooths the fused flow; 0 does "
+        "not smooth. Try 1 or 2 where objects break into pieces.",
+    )
+    model_side_views: str = setting(
+        SAME_MODEL,
+        label="Model of the side views",
+        group="Stacks",
+        min_length=1,
+        help="Of volumes: name or path of another model for the XZ and YZ slices; same takes the "
+        "model of the XY slices.",
+    )
+    min_volume_px: int = setting(
+        15,
+        label="Smallest volume",
+        group="Stacks",
+        unit="voxels",
+        step=1,
+        ge=0,
+        help="Of volumes: smaller objects are removed; 0 keeps all.",
+    )
+    max_volume_px: int = setting(
+        0,
+        label="Largest volume",
+        group="Stacks",
+        unit="voxels",
+        step=1,
+        ge=0,
+        help="Of volumes: larger objects are removed; 0 sets no limit.",
+    )
+    min_volume_um3: float = setting(
+        0.0,
+        label="Smallest calibrated volume",
+        group="Stacks",
+        unit="µm³",
+        ge=0,
+        help="As the smallest volume, for images with a calibration; both limits hold.",
+    )
+    max_volume_um3: float = setting(
+        0.0,
+        label="Largest calibrated volume",
+        group="Stacks",
+        unit="µm³",
+        ge=0,
+        help="As the largest volume, for images with a calibration; 0 sets no limit.",
+    )
+    min_volume_share: float = setting(
+        0.1,
+        label="Smallest share of the median volume",
+        group="Stacks",
+        step=0.05,
+        ge=0,
+        le=1,
+        help="Of volumes: objects below this share of the median volume are removed; 0 keeps all.",
+    )
+    volume_block_px: int = setting(
+        0,
+        label="Blocks of volumes",
+        group="Stacks",
+        unit="px",
+        ge=0,
+        le=10000,
+        help="Of volumes: side of the blocks, as cubes, in which fields become objects; changes "
+        "memory, not the objects. 0 takes 288, which needs about 2.5 GB.",
     )
 
     # -- time series -------------------------------------------------------------------
-    track_threshold: float = _setting(
+    track_threshold: float = setting(
         0.0,
         label="Track above IoU",
         group="Time series",
@@ -226,9 +297,9 @@ class Settings(BaseModel):
         le=1,
         help="An object keeps its number from frame to frame where it overlaps with itself by more "
         "than this (intersection over union), best pairs first; 0 does not follow objects. Planes "
-        "of a stack must be linked too.",
+        "of a stack must be linked, or one volume.",
     )
-    track_max_gap: int = _setting(
+    track_max_gap: int = setting(
         0,
         label="Longest gap of a track",
         group="Time series",
@@ -241,14 +312,14 @@ class Settings(BaseModel):
     )
 
     # -- running -----------------------------------------------------------------------
-    test_time_augmentation: Literal["none", "flips", "paper"] = _setting(
+    test_time_augmentation: Literal["none", "flips", "paper"] = setting(
         "none",
         label="Test-time augmentation",
         group="Running",
         help="Average over flipped tiles, about four times slower: flips uses Cellpose's half-"
         "overlapping grid, paper the four shifted grids of Stringer et al. 2021.",
     )
-    tile_overlap: float = _setting(
+    tile_overlap: float = setting(
         0.1,
         label="Tile overlap",
         group="Running",
@@ -257,7 +328,7 @@ class Settings(BaseModel):
         le=0.5,
         help="Share of a tile that overlaps its neighbours.",
     )
-    batch_size: int = _setting(
+    batch_size: int = setting(
         0,
         label="Batch size",
         group="Running",
@@ -268,14 +339,14 @@ class Settings(BaseModel):
         help="Tiles that the network sees at once; changes memory and speed, never the result. 0 "
         "takes 1 on a CPU, where that is fastest, and 8 on a GPU.",
     )
-    device: str = _setting(
+    device: str = setting(
         "auto",
         label="Device",
         group="Running",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         help="auto (a GPU when there is one), cpu, cuda, cuda:1 or mps.",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = _setting(
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
         "auto",
         label="Precision",
         group="Running",
@@ -299,6 +370,10 @@ class Settings(BaseModel):
                 f"track_max_gap {self.track_max_gap} needs a track_threshold above 0: without it "
                 "objects are not followed"
             )
+        for name in ("volume_px", "volume_um3"):
+            low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if high and high < low:
+                raise ValueError(f"max_{name} {high:g} must not be below min_{name} {low:g}")
         return self
 
 
@@ -308,37 +383,17 @@ def make_settings(values: Settings | dict[str, Any] | None = None, /, **more: An
     Raises
     ------
     SettingsError
-        A name is unknown or reserved, or a value is out of range; one sentence names the
-        setting, the value given and what is allowed.
+        A name is unknown or a value is out of range; one sentence names the setting, the value
+        given and what is allowed.
     """
     if isinstance(values, Settings):
         given = {name: getattr(values, name) for name in values.model_fields_set}
     else:
         given = dict(values or {})
     given.update(more)
-    reserved = sorted(RESERVED & given.keys())
-    if reserved:
-        raise SettingsError(
-            f"{reserved[0]} is reserved for segmenting stacks as volumes, which this version "
-            "does not do yet.",
-            hint="Leave it out: each plane is segmented on its own, and stitch_threshold links "
-            "the planes.",
-        )
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        raise SettingsError(_explain(error), hint="See `cellseg segment --help`.") from None
-
-
-def _explain(error: ValidationError) -> str:
-    """Turn pydantic's first complaint into one sentence."""
-    first = error.errors()[0]
-    if not first["loc"]:
-        return str(first["ctx"]["error"] if "error" in first.get("ctx", {}) else first["msg"]) + "."
-    name = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return f"{name} is not a setting; the settings are {', '.join(Settings.model_fields)}."
-    message = first["msg"][0].lower() + first["msg"][1:]
-    if first["type"] == "string_pattern_mismatch" and name == "device":
-        message = "must be auto, cpu, cuda, cuda:N or mps"
-    return f"{name} = {first['input']!r} is not allowed: {message}."
+        raise SettingsError(
+            explain(error, Settings.model_fields), hint="See `cellseg segment --help`."
+        ) from None

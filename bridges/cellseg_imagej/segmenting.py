@@ -98,7 +98,8 @@ def segment_imageplus(
     """Find the objects of an ImagePlus.
 
     The whole image is segmented, whatever is selected in it (``image.crop("stack")`` gives a
-    part). Slices and frames are segmented one by one; ``stitch_threshold`` links slices.
+    part). Slices and frames are segmented one by one; ``stitch_threshold`` links slices, and a
+    ``volume_mode`` takes the slices of a frame as one volume.
 
     Parameters
     ----------
@@ -185,6 +186,7 @@ def _in_process(segmenter: cellseg_engine.Segmenter | None, job: _Job) -> _Found
         job.axes,
         settings=settings,
         channel_names=job.channel_names,
+        pixel_size_um=job.pixel_size_um,
         keep_fields=False,
         progress=job.progress,
         is_cancelled=job.is_cancelled,

@@ -41,12 +41,6 @@ class ExchangeFullError(CellSegError, OSError):
     code = "exchange-full"
 
 
-class MemoryNeededError(CellSegError, MemoryError):
-    """The job cannot fit into the memory."""
-
-    code = "memory"
-
-
 class TrainingBusyError(CellSegError, RuntimeError):
     """Another training runs."""
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from cellseg_engine.core.axes import check_axes
+from cellseg_engine.errors import MemoryNeededError
+from cellseg_engine.pipeline.memory import amount, available_bytes
 from cellseg_engine.settings import Settings
-from cellseg_service.errors import MemoryNeededError
 from cellseg_service.exchange import ArrayHeader
 
-_CGROUP = Path("/sys/fs/cgroup")
+__all__ = [
+    "amount",
+    "available_bytes",
+    "check_memory",
+    "describe",
+    "needed_bytes",
+    "output_bytes",
+]
+
 MAX_SCALED_PIXELS = 250_000_000
 """Largest plane that the pipeline lets the network see."""
 MODEL_DIAMETER_PX = 17.0
@@ -25,25 +33,6 @@ _BLOCK_BYTES = 60
 _FIELDS_BYTES = 12
 _LABELS_BYTES = 12
 """Of a plane larger than a block: its labels while small objects and holes are looked for."""
-
-
-def available_bytes() -> int:
-    """Give the memory that can still be used: of the machine, and of our container's share."""
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
-        # Pages of files count as used, but are given back when needed.
-        cached = sum(
-            int(line.split()[1])
-            for line in (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
-            if line.startswith(("inactive_file ", "active_file "))
-        )
-        if limit != "max":
-            free = min(free, max(0, int(limit) - used + cached))
-    except (OSError, ValueError):
-        pass  # not in such a container
-    return free
 
 
 def describe() -> dict[str, Any]:
@@ -64,11 +53,14 @@ def needed_bytes(
 
     A large plane is worked on in blocks; then its fields at the network's scale and its labels
     come on top. ``MODEL_DIAMETER_PX`` over the diameter is how much the network's plane is
-    larger; where the diameter is still to be estimated, as large is assumed.
+    larger; where the diameter is still to be estimated, as large is assumed. Of a volume only the
+    labels count, since the pipeline plans the rest itself and refuses what does not fit.
     """
     pixels, plane = _pixels(header, axes)
     fields = _FIELDS_BYTES * pixels if {"probability", "flows"} & set(outputs) else 0
     stack = header.nbytes + header.size + 4 * pixels + fields
+    if settings.volume_mode != "planes":
+        return stack + _LABELS_BYTES * pixels
     scale = MODEL_DIAMETER_PX / settings.diameter_px if settings.diameter_px else 1.0
     scaled = min(MAX_SCALED_PIXELS, plane * scale**2)
     largest = max(plane, scaled)
@@ -94,15 +86,12 @@ def check_memory(needed: int, available: int) -> None:
         )
 
 
-def amount(size_bytes: int) -> str:
-    """Give a size for people."""
-    size_bytes = max(0, size_bytes)
-    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:,.2f} MB"
-
-
-def output_bytes(header: ArrayHeader, axes: str | None, outputs: Collection[str]) -> int:
-    """Give the size of the arrays of a result, at most."""
-    per_pixel = {"labels": 4, "probability": 4, "flows": 8}
+def output_bytes(
+    header: ArrayHeader, axes: str | None, settings: Settings, outputs: Collection[str]
+) -> int:
+    """Give the size of the arrays of a result, at most; flows of volumes have 3 components."""
+    n_flows = 2 if settings.volume_mode == "planes" else 3
+    per_pixel = {"labels": 4, "probability": 4, "flows": 4 * n_flows}
     return _pixels(header, axes)[0] * sum(per_pixel.get(name, 0) for name in set(outputs))
 
 

@@ -70,7 +70,8 @@ def parse_request(body: bytes, *, allow_paths: bool) -> tuple[SegmentRequest, Se
     """
     request = parse_body(body, SegmentRequest)
     settings = make_settings(request.settings)
-    _check_model(settings.model, allow_paths)
+    for model in (settings.model, settings.model_side_views):
+        _check_model(model, allow_paths)
     return request, settings
 
 

@@ -94,7 +94,9 @@ class Service:
                 memory.needed_bytes(header, request.axes, settings, request.outputs),
                 memory.available_bytes(),
             )
-            self.exchange.check_space(memory.output_bytes(header, request.axes, request.outputs))
+            self.exchange.check_space(
+                memory.output_bytes(header, request.axes, settings, request.outputs)
+            )
             job = Job(request, settings, path, remote, Mailbox(loop))
             return job, self.scheduler.submit(job)
         except BaseException:

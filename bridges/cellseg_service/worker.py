@@ -7,7 +7,7 @@ import logging
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from cellseg_engine.batch.outputs import (
     track_columns,
     track_rows,
 )
-from cellseg_engine.errors import CancelledError, CellSegError
+from cellseg_engine.errors import CancelledError, CellSegError, MemoryNeededError
 from cellseg_engine.io.images import ImageData
 from cellseg_engine.io.rois import encode_rois
 from cellseg_engine.io.tables import write_table
@@ -28,7 +28,6 @@ from cellseg_engine.pipeline.progress import Progress, ProgressCallback
 from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.settings import Settings
 from cellseg_service import memory
-from cellseg_service.errors import MemoryNeededError
 from cellseg_service.exchange import Exchange, load_array, read_header, remove
 from cellseg_service.jobs import Event, Job, failure
 
@@ -49,6 +48,7 @@ class SegmenterLike(Protocol):
         *,
         settings: Settings | None = None,
         channel_names: Sequence[str] = (),
+        pixel_size_um: Mapping[str, float] | None = None,
         keep_fields: bool = True,
         progress: ProgressCallback | None = None,
         is_cancelled: Callable[[], bool] | None = None,
@@ -145,7 +145,8 @@ class Worker:
         }
 
     def _model(self, settings: Settings) -> SegmenterLike:
-        key = (settings.model, settings.precision, _stamps(settings.model))
+        names = (settings.model, settings.model_side_views)
+        key = (*names, settings.precision, *map(_stamps, names))
         if key in self._models:
             self._models.move_to_end(key)
             return self._models[key]
@@ -199,6 +200,7 @@ class Worker:
             job.request.axes,
             settings=settings,
             channel_names=tuple(job.request.channel_names),
+            pixel_size_um={str(axis): um for axis, um in job.request.pixel_size_um.items()},
             keep_fields=bool({"probability", "flows"} & set(job.request.outputs)),
             progress=show,
             is_cancelled=job.is_cancelled,

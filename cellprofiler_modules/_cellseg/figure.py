@@ -81,14 +81,15 @@ def flow_colours(flows: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     flows
-        float32 of shape (2, ..., Y, X): y and x.
+        float32 of shape (2, ..., Y, X): y and x; of volumes (3, ...), with z first, which is left
+        out.
 
     Returns
     -------
     ndarray
         float32 of shape (..., Y, X, 3), 0 to 1.
     """
-    y, x = flows
+    y, x = flows[-2:]
     hue = (np.arctan2(y, x) / (2 * np.pi)) % 1.0
     length = np.hypot(y, x)
     value = np.clip(length / max(float(np.percentile(length, 99)), 1e-6), 0, 1)

@@ -17,6 +17,8 @@ from _cellseg.objects import Edited, Pairs, edit, fill_outside, pair, renumber
 
 log = logging.getLogger(__name__)
 
+VOLUMES = ("volume_mode", "anisotropy")
+
 
 class Found(NamedTuple):
     """What the engine answered, and the objects made of it."""
@@ -90,6 +92,7 @@ class IdentifyCellsModule(ImageSegmentation):
         image = self._image(workspace, self.x_name.value)
         settings = self.engine_settings.values(self.use_advanced.value)
         settings[DIAMETER] = self._diameter(workspace)
+        settings.update(_volume_settings(settings, image))
         cells = self._find_cells(workspace, image, settings)
         nuclei = self._find_nuclei(workspace, image)
         pairs = None
@@ -197,6 +200,10 @@ class IdentifyCellsModule(ImageSegmentation):
             pixels = fill_outside(pixels, mask)
         settings = self.engine_settings.stack_defaults()
         settings.update({"model": self.nuclei_model.value_text.strip(), DIAMETER: 0.0})
+        # Nuclei are volumes where cells are.
+        chosen = self.engine_settings.values(self.use_advanced.value)
+        settings.update({name: chosen[name] for name in VOLUMES if name in chosen})
+        settings.update(_volume_settings(settings, image))
         axes = "ZYX" if image.volumetric else "YX"
         result = self._ask(workspace, pixels, axes, settings, ["labels", "table"])
         return Found(result, edit(result.labels, mask, None, False))
@@ -268,6 +275,17 @@ class IdentifyCellsModule(ImageSegmentation):
     def get_object_relationships(self, pipeline: Any) -> List[Any]:
         """Give the relationships: nuclei are parents of their cells."""
         return measured.relationships(self)
+
+
+def _volume_settings(settings: Dict[str, Any], image: Any) -> Dict[str, Any]:
+    """Give what changes where a stack is one volume: its spacing, and no size limit here."""
+    if settings.get("volume_mode", "planes") == "planes":
+        return {}
+    changed = {"min_volume_px": 0}  # type: Dict[str, Any]
+    if settings.get("anisotropy", "auto") == "auto" and image.volumetric:
+        # CellProfiler's spacing is that of NamesAndTypes: z first, relative to X.
+        changed["anisotropy"] = "{:.6f}".format(float(image.spacing[0] / image.spacing[1]))
+    return changed
 
 
 def _mask(image: Any) -> Optional[np.ndarray]:

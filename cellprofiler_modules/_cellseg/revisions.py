@@ -19,6 +19,7 @@ class Revision(NamedTuple):
 REVISIONS = {
     1: Revision(own=13, engine=15),
     2: Revision(own=19, engine=17),
+    3: Revision(own=19, engine=23),
 }
 
 

@@ -20,6 +20,16 @@ LEFT_OUT = {
         "the module asks for the typical diameter of objects, as IdentifyPrimaryObjects does, and "
         "keeps what it discards"
     ),
+    "min_volume_px": (
+        "the module asks for the typical diameter of objects, as IdentifyPrimaryObjects does, and "
+        "keeps what it discards"
+    ),
+    "max_volume_px": (
+        "the module asks for the typical diameter of objects, as IdentifyPrimaryObjects does, and "
+        "keeps what it discards"
+    ),
+    "min_volume_um3": "CellProfiler knows no length in micrometres",
+    "max_volume_um3": "CellProfiler knows no length in micrometres",
     "exclude_edge_objects": (
         "the module discards objects at the border itself, because other modules need to see them"
     ),
@@ -112,7 +122,7 @@ SETTINGS = [
         "label": "Flow-error threshold",
         "help": (
             "Objects whose recomputed flows differ more than this (mean squared error) from the "
-            "network's are removed; 0 switches the check off."
+            "network's are removed, in volumes above twice this; 0 switches the check off."
         ),
         "group": "Decision",
         "unit": "",
@@ -129,7 +139,9 @@ SETTINGS = [
         "name": "max_size_fraction",
         "kind": "number",
         "label": "Largest share of the image",
-        "help": "Objects that cover more than this share of the image are removed.",
+        "help": (
+            "Objects that cover more than this share of the image, or of the volume, are removed."
+        ),
         "group": "Size",
         "unit": "",
         "default": 0.4,
@@ -307,7 +319,7 @@ SETTINGS = [
         "help": (
             "Objects of neighbouring Z planes become one 3-D object where they overlap by more than"
             " this (intersection over union), best pairs first; 0 does not link planes. Time points"
-            " are linked by the tracks alone."
+            " are linked by the tracks alone. For volume_mode planes."
         ),
         "group": "Stacks",
         "unit": "",
@@ -325,8 +337,8 @@ SETTINGS = [
         "kind": "boolean",
         "label": "Fill holes inside objects",
         "help": (
-            "Background that an object encloses in its plane becomes part of it; objects inside its"
-            " hole stay."
+            "Background that an object encloses in its plane (with a volume_mode in the volume) "
+            "becomes part of it; objects inside its hole stay."
         ),
         "group": "Decision",
         "unit": "",
@@ -334,6 +346,120 @@ SETTINGS = [
         "choices": (),
         "minimum": None,
         "maximum": None,
+        "exclusive_minimum": None,
+        "exclusive_maximum": None,
+        "step": None,
+        "pattern": "",
+    },
+    {
+        "name": "volume_mode",
+        "kind": "choice",
+        "label": "Volumes",
+        "help": (
+            "planes segments each plane by itself. fuse takes a stack as one volume: flows and "
+            "probabilities of all XY, XZ and YZ slices are averaged (Stringer et al. 2021). "
+            "cellpose3 sums flows and logits, without flow-error threshold and smallest share."
+        ),
+        "group": "Stacks",
+        "unit": "",
+        "default": "planes",
+        "choices": ("planes", "fuse", "cellpose3"),
+        "minimum": None,
+        "maximum": None,
+        "exclusive_minimum": None,
+        "exclusive_maximum": None,
+        "step": None,
+        "pattern": "",
+    },
+    {
+        "name": "anisotropy",
+        "kind": "text",
+        "label": "Depth of a voxel",
+        "help": (
+            "Of volumes: distance of the planes over the width of a pixel, for example 3.5. auto "
+            "takes it from the calibration of the image, and 1 where that does not say."
+        ),
+        "group": "Stacks",
+        "unit": "",
+        "default": "auto",
+        "choices": (),
+        "minimum": None,
+        "maximum": None,
+        "exclusive_minimum": None,
+        "exclusive_maximum": None,
+        "step": None,
+        "pattern": "^(auto|[0-9]*[1-9][0-9]*(\\.[0-9]*)?|[0-9]*\\.[0-9]*[1-9][0-9]*)$",
+    },
+    {
+        "name": "flow_smoothing_px",
+        "kind": "number",
+        "label": "Smoothing of the flow",
+        "help": (
+            "Of volumes: standard deviation of the Gaussian that smooths the fused flow; 0 does not"
+            " smooth. Try 1 or 2 where objects break into pieces."
+        ),
+        "group": "Stacks",
+        "unit": "px",
+        "default": 0.0,
+        "choices": (),
+        "minimum": 0,
+        "maximum": 50,
+        "exclusive_minimum": None,
+        "exclusive_maximum": None,
+        "step": 0.5,
+        "pattern": "",
+    },
+    {
+        "name": "model_side_views",
+        "kind": "text",
+        "label": "Model of the side views",
+        "help": (
+            "Of volumes: name or path of another model for the XZ and YZ slices; same takes the "
+            "model of the XY slices."
+        ),
+        "group": "Stacks",
+        "unit": "",
+        "default": "same",
+        "choices": (),
+        "minimum": None,
+        "maximum": None,
+        "exclusive_minimum": None,
+        "exclusive_maximum": None,
+        "step": None,
+        "pattern": "",
+    },
+    {
+        "name": "min_volume_share",
+        "kind": "number",
+        "label": "Smallest share of the median volume",
+        "help": (
+            "Of volumes: objects below this share of the median volume are removed; 0 keeps all."
+        ),
+        "group": "Stacks",
+        "unit": "",
+        "default": 0.1,
+        "choices": (),
+        "minimum": 0,
+        "maximum": 1,
+        "exclusive_minimum": None,
+        "exclusive_maximum": None,
+        "step": 0.05,
+        "pattern": "",
+    },
+    {
+        "name": "volume_block_px",
+        "kind": "integer",
+        "label": "Blocks of volumes",
+        "help": (
+            "Of volumes: side of the blocks, as cubes, in which fields become objects; changes "
+            "memory, not the objects. 0 takes 288, which needs about 2.5 GB."
+        ),
+        "group": "Stacks",
+        "unit": "px",
+        "default": 0,
+        "choices": (),
+        "minimum": 0,
+        "maximum": 10000,
         "exclusive_minimum": None,
         "exclusive_maximum": None,
         "step": None,

@@ -14,7 +14,7 @@ from cellseg_engine.batch.plan import OUTPUT_ENDINGS, Job
 from cellseg_engine.batch.record import FORMAT
 from cellseg_engine.io.images import ImageData
 from cellseg_engine.io.labels import write_labels
-from cellseg_engine.io.overlays import write_overlay
+from cellseg_engine.io.overlays import orthogonal_views, write_overlay
 from cellseg_engine.io.rois import write_geojson, write_rois
 from cellseg_engine.io.staging import staged
 from cellseg_engine.io.tables import write_table
@@ -83,7 +83,8 @@ def write_outputs(
         if "rois" in paths:
             write_rois(paths["rois"], result.labels, result.axes)
         if "overlay" in paths:
-            write_overlay(paths["overlay"], *middle_plane(image, result), track_paths(result))
+            pixels, labels = shown_views(image, result)
+            write_overlay(paths["overlay"], pixels, labels, shown_paths(result, labels))
         rows = list(object_rows(result, image.pixel_size_um, job.fields))
         if "table" in paths:
             write_table(
@@ -218,31 +219,58 @@ def _in_microns(name: str, pixel_size_um: dict[str, float]) -> list[tuple[str, f
             "centroid_z_px": ("centroid_z_um", z),
             "volume_px": ("volume_um3", z * y * x),
             "displacement_z_px": ("displacement_z_um", z),
+            "surface_px": ("surface_um2", y * x),
         }
     return [twins[name]] if name in twins else []
 
 
+def shown_views(image: ImageData, result: Segmentation) -> tuple[np.ndarray, np.ndarray]:
+    """Give what the overlay shows: the middle plane, or three views of a volume, and labels."""
+    if not result.is_volume:
+        return middle_plane(image, result)
+    anisotropy = float(result.provenance["volume"]["anisotropy"])
+    return orthogonal_views(*_middle(image, result, "T"), anisotropy)
+
+
+def shown_paths(result: Segmentation, labels: np.ndarray) -> dict[int, np.ndarray] | None:
+    """Give the paths of tracks for an overlay with these labels; of a volume in the XY view only.
+
+    Returns
+    -------
+    As `track_paths` does.
+    """
+    paths = track_paths(result)
+    if paths is None or not result.is_volume:
+        return paths
+    height, width = result.labels.shape[-2:]
+    ids = np.unique(labels[:height, :width]).tolist()
+    return {label: paths[label] for label in ids if label}
+
+
 def middle_plane(image: ImageData, result: Segmentation) -> tuple[np.ndarray, np.ndarray]:
     """Give the middle plane for the overlay: (Y, X) or (Y, X, 3) pixels, and its labels."""
+    return _middle(image, result, "TZ")
+
+
+def _middle(image: ImageData, result: Segmentation, letters: str) -> tuple[np.ndarray, np.ndarray]:
+    """Give the middle of the image along some axes, in one channel or colours, and its labels."""
     pixels = image.pixels
     axes = image.axes
     labels = result.labels
-    for letter in "TZ":
+    label_axes = result.axes
+    for letter in letters:
         if letter in axes:
             index = pixels.shape[axes.index(letter)] // 2
             pixels = np.take(pixels, index, axis=axes.index(letter))
-            labels = np.take(labels, index, axis=0)
-            axes = axes.replace(letter, "")
-    if "S" in axes:
-        order = [axes.index(letter) for letter in "YXS"]
-        if "C" in axes:
-            pixels = pixels.squeeze(axes.index("C"))
-            order = [axes.replace("C", "").index(letter) for letter in "YXS"]
-        return pixels.transpose(order)[..., :3], labels
+            labels = np.take(labels, index, axis=label_axes.index(letter))
+            axes, label_axes = axes.replace(letter, ""), label_axes.replace(letter, "")
+    if "C" in axes and "S" in axes:
+        pixels, axes = pixels.squeeze(axes.index("C")), axes.replace("C", "")
     if "C" in axes:
         pixels = _show_channels(np.moveaxis(pixels, axes.index("C"), 0), image, result)
         axes = axes.replace("C", "")
-    return (pixels if axes == "YX" else pixels.T), labels
+    pixels = pixels.transpose([axes.index(letter) for letter in "ZYXS" if letter in axes])
+    return (pixels[..., :3] if "S" in axes else pixels), labels
 
 
 def _show_channels(pixels: np.ndarray, image: ImageData, result: Segmentation) -> np.ndarray:

@@ -12,7 +12,9 @@ from cellseg_engine.errors import ReadError, WriteError
 from cellseg_engine.settings import Settings
 
 FORMAT = 1
-_RUNNING_ONLY = frozenset({"batch_size", "device", "precision", "diameter_scope"})
+_RUNNING_ONLY = frozenset(
+    {"batch_size", "device", "precision", "diameter_scope", "volume_block_px"}
+)
 """Settings that do not say what was asked of the image itself."""
 
 

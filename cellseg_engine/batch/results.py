@@ -123,7 +123,7 @@ def existing_result(
         path,
         job.files,
         settings,
-        segmenter.model.weights_sha256,
+        segmenter.weights_sha256,
         axes=options.axes,
         fields=job.fields,
     )

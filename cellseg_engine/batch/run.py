@@ -150,6 +150,7 @@ class _Run:
                 image.axes,
                 settings=settings,
                 channel_names=image.channel_names,
+                pixel_size_um=image.pixel_size_um,
                 keep_fields=False,
                 progress=self._progress(job) if self._progress else None,
                 is_cancelled=self.cancelled.is_set,
@@ -215,7 +216,7 @@ def _earlier_diameters(
         if (
             is_complete(record)
             and record.get("diameter_source") == FOLDER_ESTIMATE
-            and list(record["model"]["weights_sha256"]) == list(segmenter.model.weights_sha256)
+            and list(record["model"]["weights_sha256"]) == list(segmenter.weights_sha256)
             and settings_agree(record["settings"], settings)
         ):
             diameters.append(float(record["diameter_px"]))

@@ -15,30 +15,37 @@ def bounding_boxes(labels: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     labels
-        int32 of shape (Y, X).
+        int32 of shape (Y, X) or (Z, Y, X).
 
     Returns
     -------
-    int64 of shape (largest id + 1, 4): y start, y stop, x start, x stop; all zero for ids that
-    do not occur (0 among them).
+    int64 of shape (largest id + 1, 4): y start, y stop, x start, x stop; of a volume (..., 6),
+    with z first. All zero for ids that do not occur (0 among them).
     """
-    return np.asarray(_boxes(labels, int(labels.max(initial=0))))
+    boxes = _boxes(_as_volume(labels), int(labels.max(initial=0)))
+    return np.ascontiguousarray(boxes[:, 6 - 2 * labels.ndim :])
+
+
+def _as_volume(labels: np.ndarray) -> np.ndarray:
+    """Give a plane as a volume of one plane, and a volume as it is."""
+    return labels.reshape((1, *labels.shape)[-3:])
 
 
 @njit(cache=True, nogil=True)
 def _boxes(labels, largest):  # type: ignore[no-untyped-def]
-    boxes = np.zeros((largest + 1, 4), np.int64)
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            if label > 0:
-                box = boxes[label]
-                if box[1] == 0:
-                    box[0], box[1], box[2], box[3] = y, y + 1, x, x + 1
-                else:
-                    box[1] = y + 1
-                    box[2] = min(box[2], x)
-                    box[3] = max(box[3], x + 1)
+    boxes = np.zeros((largest + 1, 6), np.int64)
+    for z in range(labels.shape[0]):
+        for y in range(labels.shape[1]):
+            for x in range(labels.shape[2]):
+                label = labels[z, y, x]
+                if label > 0:
+                    box = boxes[label]
+                    if box[1] == 0:
+                        box[0], box[2], box[3], box[4], box[5] = z, y, y + 1, x, x + 1
+                    else:
+                        box[2], box[3] = min(box[2], y), max(box[3], y + 1)
+                        box[4], box[5] = min(box[4], x), max(box[5], x + 1)
+                    box[1] = z + 1
     return boxes
 
 
@@ -89,22 +96,24 @@ def fill_holes(labels: np.ndarray) -> np.ndarray:
     """Fill the holes of each object.
 
     Only background pixels are filled: an object that lies inside another one's hole stays.
-    Holes are background pixels that 4-connected paths cannot lead out of the object.
+    Holes are background pixels that 4-connected paths (in a volume 6-connected ones) cannot lead
+    out of the object.
 
     Parameters
     ----------
     labels
-        int32 of shape (Y, X).
+        int32 of shape (Y, X) or (Z, Y, X).
 
     Returns
     -------
-    int32 of shape (Y, X). Where holes of two objects overlap, the larger id has them.
+    int32 of the same shape. Where holes of two objects overlap, the larger id has them.
     """
     filled = np.array(labels, np.int32)
-    has_gap = _find_gaps(filled, int(filled.max(initial=0)))
+    has_gap = _find_gaps(filled.reshape(-1, filled.shape[-1]), int(filled.max(initial=0)))
     if has_gap.any():
         boxes = bounding_boxes(filled)
-        _fill_objects(filled.copy(), np.flatnonzero(has_gap), boxes, filled)
+        fill = _fill_objects if filled.ndim == 2 else _fill_volumes
+        fill(filled.copy(), np.flatnonzero(has_gap), boxes, filled)
     return filled
 
 
@@ -159,10 +168,55 @@ def _fill_objects(labels, ids, boxes, filled):  # type: ignore[no-untyped-def]
                     filled[y, x] = label
 
 
+@njit(cache=True, nogil=True)
+def _fill_volumes(labels, ids, boxes, filled):  # type: ignore[no-untyped-def]
+    """Fill the holes of some objects of a volume: what cannot be reached from around their box."""
+    for label in ids:
+        z0, z1, y0, y1, x0, x1 = boxes[label]
+        shape = (z1 - z0 + 2, y1 - y0 + 2, x1 - x0 + 2)
+        sheet = shape[1] * shape[2]
+        # What cannot be entered: the object, and what was reached already.
+        closed = np.zeros(shape[0] * sheet, np.bool_)
+        for z in range(z0, z1):
+            for y in range(y0, y1):
+                place = (z - z0 + 1) * sheet + (y - y0 + 1) * shape[2] + 1
+                for x in range(x0, x1):
+                    closed[place + x - x0] = labels[z, y, x] == label
+        stack = np.empty(closed.size, np.int64)
+        stack[0] = 0
+        closed[0] = True
+        n = 1
+        while n > 0:
+            n -= 1
+            place = stack[n]
+            column, row = place % shape[2], place // shape[2] % shape[1]
+            for step in (-sheet, sheet, -shape[2], shape[2], -1, 1):
+                there = place + step
+                leaves = (
+                    (step == -1 and column == 0)
+                    or (step == 1 and column == shape[2] - 1)
+                    or (step == -shape[2] and row == 0)
+                    or (step == shape[2] and row == shape[1] - 1)
+                )
+                if 0 <= there < closed.size and not leaves and not closed[there]:
+                    closed[there] = True
+                    stack[n] = there
+                    n += 1
+        for z in range(z0, z1):
+            for y in range(y0, y1):
+                place = (z - z0 + 1) * sheet + (y - y0 + 1) * shape[2] + 1
+                for x in range(x0, x1):
+                    if labels[z, y, x] == 0 and not closed[place + x - x0]:
+                        filled[z, y, x] = label
+
+
 def touches_edge(labels: np.ndarray) -> np.ndarray:
-    """Say for every id whether it touches the border of the image (Y, X); bool (ids + 1,)."""
+    """Say for every id whether it touches the border in Y or X; bool (ids + 1,).
+
+    The first and the last plane of a volume are no border: stacks are often cut there on purpose.
+    """
     touching = np.zeros(int(labels.max(initial=0)) + 1, bool)
-    for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+    for border in (labels[..., 0, :], labels[..., -1, :], labels[..., 0], labels[..., -1]):
         touching[border] = True
     touching[0] = False
     return touching
@@ -182,26 +236,79 @@ def median_diameter(labels: np.ndarray) -> float:
 
 
 def centroids(labels: np.ndarray) -> np.ndarray:
-    """Give the mean (y, x) of every id in px; float64 (largest id + 1, 2), NaN if absent."""
-    counts, sums = _sum_positions(labels, int(labels.max(initial=0)))
+    """Give the mean (y, x) of every id in px; float64 (largest id + 1, 2), NaN if absent.
+
+    Of a volume (z, y, x), in voxels.
+    """
+    counts, sums = _sum_positions(_as_volume(labels), int(labels.max(initial=0)))
     with np.errstate(invalid="ignore"):
-        means: np.ndarray = sums / counts[:, None]
+        means: np.ndarray = sums[:, 3 - labels.ndim :] / counts[:, None]
     return means
 
 
 @njit(cache=True, nogil=True)
 def _sum_positions(labels, largest):  # type: ignore[no-untyped-def]
-    """Give the count and the summed (y, x) of every id, as float64."""
+    """Give the count and the summed (z, y, x) of every id, as float64."""
     counts = np.zeros(largest + 1)
-    sums = np.zeros((largest + 1, 2))
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            if label > 0:
-                counts[label] += 1
-                sums[label, 0] += y
-                sums[label, 1] += x
+    sums = np.zeros((largest + 1, 3))
+    for z in range(labels.shape[0]):
+        for y in range(labels.shape[1]):
+            for x in range(labels.shape[2]):
+                label = labels[z, y, x]
+                if label > 0:
+                    counts[label] += 1
+                    sums[label, 0] += z
+                    sums[label, 1] += y
+                    sums[label, 2] += x
     return counts, sums
+
+
+def surface_areas(labels: np.ndarray, anisotropy: float = 1.0) -> np.ndarray:
+    """Estimate the surface of every object of a volume.
+
+    Parameters
+    ----------
+    labels
+        int32 of shape (Z, Y, X).
+    anisotropy
+        How many times deeper than wide a voxel is.
+
+    Returns
+    -------
+    float64 of shape (largest id + 1,), in squares of the width of a voxel.
+
+    Notes
+    -----
+    Crofton's formula with lines along three axes: two thirds of the area of the faces between
+    the object's voxels and others (all faces would be one and a half times the surface of a
+    ball). Exact on average over all orientations of a surface; a box along the axes gets two
+    thirds of its surface. The border of the volume counts as surface.
+    """
+    faces = _count_faces(labels, int(labels.max(initial=0)))
+    return np.asarray(2 / 3 * (faces[:, 0] + anisotropy * (faces[:, 1] + faces[:, 2])))
+
+
+@njit(cache=True, nogil=True)
+def _count_faces(labels, largest):  # type: ignore[no-untyped-def]
+    """Count the faces of every id that look along z, y and x; float64 (ids + 1, 3)."""
+    faces = np.zeros((largest + 1, 3))
+    depth, height, width = labels.shape
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                label = labels[z, y, x]
+                if label > 0:
+                    row = faces[label]
+                    row[0] += (z == 0 or labels[z - 1, y, x] != label) + (
+                        z == depth - 1 or labels[z + 1, y, x] != label
+                    )
+                    row[1] += (y == 0 or labels[z, y - 1, x] != label) + (
+                        y == height - 1 or labels[z, y + 1, x] != label
+                    )
+                    row[2] += (x == 0 or labels[z, y, x - 1] != label) + (
+                        x == width - 1 or labels[z, y, x + 1] != label
+                    )
+    return faces
 
 
 def mean_inside(labels: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -35,6 +35,8 @@ _SAMPLED_PIXELS = 1_000_000
 _WIDE_FROM_PX = 1500
 _WIDE_FROM_DIAMETER_PX = 16
 _NEAR_PX = 4
+_GAP_PX = 6
+"""Between views of a volume; more than the distance at which colours have to differ."""
 
 
 def render_overlay(
@@ -54,8 +56,8 @@ def render_overlay(
         int of shape (Y, X), 0 is background.
     paths
         For a frame of a time series whose ids are tracks: for each id the (y, x) where it was in
-        its frames, in order. The paths of the objects in this frame are drawn, and an id has
-        the same colour in every frame.
+        its frames, in order. The paths of the objects in this frame are drawn, as far as they
+        are given, and an id has the same colour in every frame.
 
     Returns
     -------
@@ -84,6 +86,61 @@ def render_overlay(
         rim |= outline_mask(np.where(rim, 0, labels))
     canvas[rim] = PALETTE[colours[labels[rim]]]
     return canvas
+
+
+def orthogonal_views(
+    volume: np.ndarray, labels: np.ndarray, anisotropy: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give three slices through a volume as one picture, for `render_overlay`.
+
+    Each is the one of its direction that shows most of the objects. XY at the top left; XZ below
+    it, with the first plane at the top; YZ to the right of it, with the first plane at the left.
+    Planes are repeated so that voxels look as deep as they are.
+
+    Parameters
+    ----------
+    volume
+        Numbers of shape (Z, Y, X), or (Z, Y, X, 3) for red, green, blue.
+    labels
+        int of shape (Z, Y, X).
+    anisotropy
+        Depth of a voxel over its width.
+
+    Returns
+    -------
+    image
+        float32 of shape (height, width), or with 3 samples; NaN between the views.
+    labels
+        int of the picture's shape, 0 between the views.
+    """
+    depth, height, width = labels.shape
+    n_rows = max(1, round(depth * anisotropy))
+    z = ((np.arange(n_rows) + 0.5) * depth / n_rows).astype(np.intp)
+    shape = (height + _GAP_PX + n_rows, width + _GAP_PX + n_rows)
+    image = np.full((*shape, *volume.shape[3:]), np.nan, np.float32)
+    ids = np.zeros(shape, labels.dtype)
+    at = _fullest_slices(labels)
+    for whole, source in ((image, volume), (ids, labels)):
+        whole[:height, :width] = source[at[0]]
+        whole[height + _GAP_PX :, :width] = source[z, at[1]]
+        whole[:height, width + _GAP_PX :] = source[z, :, at[2]].swapaxes(0, 1)
+    return image, ids
+
+
+def _fullest_slices(labels: np.ndarray) -> list[int]:
+    """Give along Z, Y and X the slice with most voxels of objects, of equal ones the middlemost."""
+    counts = [np.zeros(length, np.int64) for length in labels.shape]
+    for z, plane in enumerate(labels):
+        inside = plane > 0
+        counts[0][z] = np.count_nonzero(inside)
+        counts[1] += np.count_nonzero(inside, axis=1)
+        counts[2] += np.count_nonzero(inside, axis=0)
+    fullest = [np.flatnonzero(count == count.max()) for count in counts]
+    middles = [(length - 1) / 2 for length in labels.shape]
+    return [
+        int(best[np.abs(best - middle).argmin()])
+        for best, middle in zip(fullest, middles, strict=True)
+    ]
 
 
 def write_overlay(
@@ -147,7 +204,7 @@ def _draw_paths(
 ) -> None:
     """Draw the paths of the objects that are there, in place."""
     limits = np.array(labels.shape) - 1
-    for label in np.unique(labels[labels > 0]).tolist():
+    for label in paths.keys() & set(np.unique(labels[labels > 0]).tolist()):
         places = np.clip(np.rint(paths[label]).astype(int), 0, limits).tolist()
         for (y0, x0), (y1, x1) in itertools.pairwise(places):
             steps = max(abs(y1 - y0), abs(x1 - x0)) + 1

@@ -21,14 +21,16 @@ class Segmentation:
         int32 of shape (Y, X), or (T, Z, Y, X) with the axes that the image had; 0 is
         background. Planes of a stack are segmented one by one and no id occurs in two planes,
         unless they were linked (``stitch_threshold`` above 0 and more than one Z plane): then
-        an id is a 3-D object, in one or more neighbouring planes of one time point. Where
-        objects were followed (``track_threshold`` above 0), an id is a track: the same object in
-        all frames that it is in.
+        an id is a 3-D object, in one or more neighbouring planes of one time point. With a
+        ``volume_mode`` ids are 3-D objects of one time point. Where objects were followed
+        (``track_threshold`` above 0), an id is a track: the same object in all frames that it is
+        in.
     axes
         Axes of the labels, for example ``"YX"`` or ``"ZYX"``.
     flows
         float32 of shape (2, *labels.shape): y and x component of the network's flow, unit
-        length by convention; empty when fields were not kept.
+        length by convention; empty when fields were not kept. Of volumes (3, ...): z, y and x, the
+        fused flow, in steps of the width of a voxel.
     logits
         float32 of the labels' shape: logit of the object probability; empty as above.
     style
@@ -46,14 +48,18 @@ class Segmentation:
         (voxels), ``z_first``, ``z_last`` (planes, from 0), ``mean_probability`` and
         ``intensity_mean_NAME`` (over the voxels), ``flow_error`` (mean over the planes, weighted
         by area), ``touches_edge`` (in Y or X, in any plane).
+
+        Of volumes they are the same, and besides ``surface_px`` (see
+        `cellseg_engine.core.labels.surface_areas`) and ``diameter_px`` (of a ball of equal volume,
+        in widths of a voxel); ``flow_error`` is that of the volume.
     tracks
         Columns of the table of tracks, each of one entry per track; empty where objects were not
         followed. ``track`` (the label), ``parent`` (the track that has more than half of this
         one's first object one frame before, 0 for none), ``t_first``, ``t_last`` (frames, from
         0), ``n_frames`` (in which it is), ``n_missing`` (between them, in which it is not),
         ``displacement_y_px``, ``displacement_x_px`` and ``displacement_px`` (of the centroid,
-        last minus first; ``displacement_z_px`` in planes, for linked stacks), ``path_px`` (sum of
-        the steps in Y and X).
+        last minus first; ``displacement_z_px`` in planes, for linked stacks and volumes),
+        ``path_px`` (sum of the steps in Y and X).
     settings
         The settings used.
     provenance
@@ -81,6 +87,11 @@ class Segmentation:
         In a time series the objects of all frames count, also those of one track.
         """
         return len(self.objects["label"])
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether stacks were segmented as volumes."""
+        return self.settings.volume_mode != "planes"
 
     @property
     def probability(self) -> np.ndarray:

@@ -2,16 +2,18 @@
 
 image + axes -> planes -> channels -> normalise -> (size estimate) -> resize -> tiles -> network
 -> blend -> resize back -> dynamics -> clusters -> flow check -> holes, sizes -> linked planes
--> tracks -> labels, table.
+-> tracks -> labels, table. With a ``volume_mode`` a stack is looked at from three sides, the fields
+are fused, and the steps after them are those of volumes.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,14 +22,9 @@ import numpy as np
 from cellseg_engine._version import __version__
 from cellseg_engine.backends.flow_unet import FlowUNet
 from cellseg_engine.core.axes import PlaneStack, check_finite, to_planes
-from cellseg_engine.core.sums import mean_of_objects
 from cellseg_engine.pipeline.blocks import trace_plane
-from cellseg_engine.pipeline.linking import link_planes
-from cellseg_engine.pipeline.masks import (
-    PlaneObjects,
-    derive_iterations,
-    describe_objects,
-)
+from cellseg_engine.pipeline.collect import StackWork
+from cellseg_engine.pipeline.masks import derive_iterations
 from cellseg_engine.pipeline.plane_fields import PlaneFields
 from cellseg_engine.pipeline.prepare import (
     Preparation,
@@ -38,8 +35,17 @@ from cellseg_engine.pipeline.prepare import (
 from cellseg_engine.pipeline.progress import ProgressCallback, Ticker
 from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.pipeline.size import SizeEstimate, estimate_diameter
-from cellseg_engine.pipeline.tracking import check_trackable, follow_objects
-from cellseg_engine.settings import Settings, make_settings
+from cellseg_engine.pipeline.tracking import check_trackable
+from cellseg_engine.pipeline.volume import (
+    VolumeNetwork,
+    area_warnings,
+    check_side_model,
+    check_volume,
+    find_anisotropy,
+    variant_of,
+)
+from cellseg_engine.pipeline.volume_masks import Tracing, trace_volume
+from cellseg_engine.settings import SAME_MODEL, Settings, make_settings
 from cellseg_engine.zoo.store import load_model
 
 MAX_ESTIMATE_PLANES = 5
@@ -52,8 +58,8 @@ class Segmenter:
     Parameters
     ----------
     settings
-        ``model``, ``device`` and ``precision`` say what is loaded; the others are defaults that
-        `segment` may be given anew.
+        ``model``, ``device``, ``precision`` and, for volumes, ``model_side_views`` say what is
+        loaded; the others are defaults that `segment` may be given anew.
     runtime
         What executes the network: ``torch``, ``openvino`` or ``auto``; empty takes the environment
         variable ``CELLSEG_NETWORK_RUNTIME``, or ``auto``.
@@ -69,14 +75,28 @@ class Segmenter:
         self.model: FlowUNet = load_model(
             settings.model, settings.device, settings.precision, runtime
         )
+        self.side_model = self.model
+        if settings.model_side_views != SAME_MODEL:
+            self.side_model = load_model(
+                settings.model_side_views, settings.device, settings.precision, runtime
+            )
+            check_side_model(self.model, self.side_model)
 
-    def segment(
+    @property
+    def weights_sha256(self) -> tuple[str, ...]:
+        """SHA-256 of the files of all networks, those of the side views last."""
+        if self.side_model is self.model:
+            return self.model.weights_sha256
+        return self.model.weights_sha256 + self.side_model.weights_sha256
+
+    def segment(  # noqa: PLR0913 - the image and what is known of it, one by one
         self,
         image: np.ndarray,
         axes: str | None = None,
         *,
         settings: Settings | None = None,
         channel_names: Sequence[str] = (),
+        pixel_size_um: Mapping[str, float] | None = None,
         keep_fields: bool = True,
         progress: ProgressCallback | None = None,
         is_cancelled: Callable[[], bool] | None = None,
@@ -94,8 +114,10 @@ class Segmenter:
             Instead of the segmenter's own (model, device and precision stay as loaded).
         channel_names
             Names that the ``channel`` setting may use.
+        pixel_size_um
+            Size of a pixel in µm along ``Z``, ``Y`` and ``X``, as far as it is known; for volumes.
         keep_fields
-            Keep flows and logits in the result (12 bytes a pixel).
+            Keep flows and logits in the result (12 bytes a pixel; 16 of a volume).
         progress, is_cancelled
             Called between tiles.
         diameter_source
@@ -112,6 +134,9 @@ class Segmenter:
         stack = to_planes(image, axes)
         check_trackable(stack, settings)
         check_finite(stack.pixels)
+        if settings.volume_mode != "planes":
+            check_volume(stack, settings)
+            find_anisotropy(settings, pixel_size_um or {})
         clock = _Clock()
         ticker = Ticker(progress, is_cancelled)
         preparation = prepare_stack(stack, settings, channel_names, self.model.card.n_channels)
@@ -120,34 +145,104 @@ class Segmenter:
                 size = SizeEstimate(settings.diameter_px, diameter_source, 0.0, True)
             else:
                 size = self._estimate(stack, preparation, settings, ticker)
-        work = _StackWork(stack, keep_fields, channel_names)
+        is_volume = settings.volume_mode != "planes"
+        work = StackWork(stack, keep_fields, channel_names, 3 if is_volume else 2)
+        if is_volume:
+            facts = self._segment_volumes(
+                work, stack, preparation, size.diameter_px, pixel_size_um or {}, ticker, clock
+            )
+        else:
+            facts = self._segment_planes(work, stack, preparation, size.diameter_px, ticker, clock)
+        provenance = self._provenance(preparation, size, facts, clock)
+        return work.finish(preparation, size, provenance, self._model_warnings())
+
+    def _segment_planes(
+        self,
+        work: StackWork,
+        stack: PlaneStack,
+        preparation: Preparation,
+        diameter_px: float,
+        ticker: Ticker,
+        clock: _Clock,
+    ) -> dict[str, Any]:
+        """Segment plane by plane; give facts for the record."""
+        settings, card = preparation.settings, self.model.card
+        iterations = derive_iterations(settings, diameter_px, card.diam_mean_px)
         for index, pixels in enumerate(stack.planes()):
             plane = preparation.plane(pixels)
             ticker.start("network", index, stack.n_planes)
             with clock("network"):
-                scale = self.model.card.diam_mean_px / size.diameter_px
                 fields = PlaneFields(
-                    predict_at_scale(self.model, plane, scale, settings, ticker), plane.shape[1:]
+                    predict_at_scale(
+                        self.model, plane, card.diam_mean_px / diameter_px, settings, ticker
+                    ),
+                    plane.shape[1:],
                 )
             ticker.start("labels", index, stack.n_planes)
             with clock("labels"):
-                iterations = derive_iterations(
-                    settings, size.diameter_px, self.model.card.diam_mean_px
-                )
                 objects, notes = trace_plane(
                     fields,
                     settings,
                     iterations=iterations,
-                    diameter_px=size.diameter_px,
-                    variant=self.model.card.flow_variant,
+                    diameter_px=diameter_px,
+                    variant=card.flow_variant,
                     on_block=ticker.tiles,
                 )
-                work.add(index, pixels, fields, objects, plane)
+                work.add_plane(index, pixels, fields, objects, plane)
             work.note(notes)
         with clock("labels"):
             work.link(settings)
-        provenance = self._provenance(preparation, size, iterations, clock)
-        return work.finish(preparation, size, provenance, self.model.warnings)
+        return {"iterations": iterations}
+
+    def _segment_volumes(
+        self,
+        work: StackWork,
+        stack: PlaneStack,
+        preparation: Preparation,
+        diameter_px: float,
+        pixel_size_um: Mapping[str, float],
+        ticker: Ticker,
+        clock: _Clock,
+    ) -> dict[str, Any]:
+        """Segment each time point as one volume; give facts for the record."""
+        settings = preparation.settings
+        anisotropy = find_anisotropy(settings, pixel_size_um)
+        work.note((*anisotropy.warnings, *area_warnings(settings)))
+        network = VolumeNetwork(self.model, self.side_model, settings)
+        n_frames, n_planes, _, height, width = stack.pixels.shape
+        plan = network.plan(
+            (n_planes, height, width),
+            diameter_px,
+            anisotropy.value,
+            keeps_fields=work.keeps_fields,
+        )
+        tracing = Tracing(
+            settings,
+            anisotropy.value,
+            derive_iterations(settings, diameter_px, self.model.card.diam_mean_px),
+            variant_of(self.model),
+            math.prod(pixel_size_um.get(letter, 0.0) for letter in "ZYX"),
+        )
+        for t in range(n_frames):
+            with clock("network"):
+                fields, prepared = network.predict(stack.pixels[t], preparation, plan, ticker)
+            ticker.start("labels", t, n_frames)
+            with clock("labels"):
+                objects, notes = trace_volume(
+                    fields,
+                    tracing,
+                    diameter_px=diameter_px,
+                    max_voxels=plan.block_voxels,
+                    on_block=ticker.tiles,
+                )
+                work.add_volume(t, fields, objects, anisotropy.value, prepared)
+            work.note(notes)
+        with clock("labels"):
+            work.link(settings)
+        return {"iterations": tracing.iterations, "volume": network.facts(plan, anisotropy)}
+
+    def _model_warnings(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.model.warnings, *self.side_model.warnings)))
 
     def estimate(
         self,
@@ -166,10 +261,11 @@ class Segmenter:
         return self._estimate(stack, preparation, settings, Ticker(None, is_cancelled))
 
     def _with_loaded_model(self, settings: Settings | None) -> Settings:
-        """Give the settings of a call; the model, device and precision are those loaded."""
+        """Give the settings of a call; models, device and precision are those loaded."""
         if settings is None:
             return self.settings
-        loaded = {name: getattr(self.settings, name) for name in ("model", "device", "precision")}
+        names = ("model", "model_side_views", "device", "precision")
+        loaded = {name: getattr(self.settings, name) for name in names}
         return settings.model_copy(update=loaded)
 
     def _estimate(
@@ -187,7 +283,11 @@ class Segmenter:
         return estimate_diameter(self.model, prepared(), settings, ticker)
 
     def _provenance(
-        self, preparation: Preparation, size: SizeEstimate, iterations: int, clock: _Clock
+        self,
+        preparation: Preparation,
+        size: SizeEstimate,
+        facts: dict[str, Any],
+        clock: _Clock,
     ) -> dict[str, Any]:
         card = self.model.card
         return {
@@ -200,7 +300,7 @@ class Segmenter:
                 "version": card.version,
                 "licence": card.licence,
                 "origin": card.origin,
-                "weights_sha256": list(self.model.weights_sha256),
+                "weights_sha256": list(self.weights_sha256),
                 "flow_variant": card.flow_variant,
                 "diam_mean_px": card.diam_mean_px,
             },
@@ -211,7 +311,7 @@ class Segmenter:
             "diameter_px": size.diameter_px,
             "diameter_source": size.source,
             "style_diameter_px": size.style_diameter_px,
-            "iterations": iterations,
+            **facts,
             "seconds": {stage: round(value, 4) for stage, value in clock.seconds.items()},
         }
 
@@ -258,130 +358,3 @@ class _Clock:
             yield
         finally:
             self.seconds[stage] += time.perf_counter() - start
-
-
-class _StackWork:
-    """Collects the planes of one image into a `Segmentation`."""
-
-    def __init__(self, stack: PlaneStack, keep_fields: bool, channel_names: Sequence[str]) -> None:
-        self._stack = stack
-        shape = stack.pixels.shape[:2] + stack.pixels.shape[-2:]
-        self._labels = np.zeros(shape, np.int32)
-        fields_shape = shape if keep_fields else (0, 0, 0, 0)
-        self._flows = np.zeros((2, *fields_shape), np.float32)
-        self._logits = np.zeros(fields_shape, np.float32)
-        self._keep_fields = keep_fields
-        self._style = np.zeros(0)
-        self._tables: list[dict[str, np.ndarray]] = []
-        self._tracks: dict[str, np.ndarray] = {}
-        self._blank: list[int] = []
-        self._extreme: list[int] = []
-        self._notes: dict[str, None] = {}
-        self._count = 0
-        n_channels = stack.pixels.shape[2]
-        names = tuple(channel_names) or tuple(("red", "green", "blue") if stack.is_rgb else ())
-        self._names = (
-            names if len(names) == n_channels else tuple(str(n + 1) for n in range(n_channels))
-        )
-
-    def add(
-        self,
-        index: int,
-        pixels: np.ndarray,
-        fields: PlaneFields,
-        plane: PlaneObjects,
-        prepared: PreparedPlane,
-    ) -> None:
-        """Take over one plane; its ids continue after those of the planes before."""
-        t, z = divmod(index, self._stack.pixels.shape[1])
-        table = describe_objects(plane, fields)
-        n_objects = len(table["label"])
-        for letter, value in (("t", t), ("z", z)):
-            if letter.upper() in self._stack.axes:
-                table[letter] = np.full(n_objects, value)
-        for name, channel in zip(self._names, pixels, strict=True):
-            table[f"intensity_mean_{name}"] = mean_of_objects(plane.labels, channel.__getitem__)
-        table["label"] = table["label"] + self._count
-        is_object = plane.labels > 0
-        np.add(plane.labels, self._count, out=self._labels[t, z], where=is_object)
-        self._count += n_objects
-        self._tables.append(table)
-        if self._keep_fields:
-            fields.write(self._flows[:, t, z], self._logits[t, z])
-        self._style = fields.fields.style + (self._style if self._style.size else 0)
-        if not prepared.has_contrast:
-            self._blank.append(index)
-        if prepared.is_extreme:
-            self._extreme.append(index)
-
-    def note(self, sentences: Sequence[str]) -> None:
-        """Keep sentences for the user, each once."""
-        self._notes.update(dict.fromkeys(sentences))
-
-    def link(self, settings: Settings) -> None:
-        """Give an object one id through its planes, and through time, if wanted."""
-        if settings.stitch_threshold > 0 and self._stack.pixels.shape[1] > 1:
-            linked = link_planes(self._labels, _join(self._tables), settings.stitch_threshold)
-            self._tables = [linked]
-        if settings.track_threshold > 0:
-            objects = _join(self._tables)
-            followed, self._tracks = follow_objects(self._labels, objects, settings)
-            self._tables = [followed]
-
-    def finish(
-        self,
-        preparation: Preparation,
-        size: SizeEstimate,
-        provenance: dict[str, Any],
-        warnings: tuple[str, ...],
-    ) -> Segmentation:
-        """Give the result of all planes."""
-        shape = self._stack.label_shape
-        has_fields = self._keep_fields
-        return Segmentation(
-            labels=self._labels.reshape(shape),
-            axes=self._stack.axes,
-            flows=self._flows.reshape(2, *shape) if has_fields else self._flows,
-            logits=self._logits.reshape(shape) if has_fields else self._logits,
-            style=(self._style / np.linalg.norm(self._style)).astype(np.float32),
-            diameter_px=size.diameter_px,
-            objects=_join(self._tables),
-            tracks=self._tracks,
-            settings=preparation.settings,
-            provenance=provenance,
-            warnings=(*warnings, *self._warnings(preparation, size)),
-        )
-
-    def _warnings(self, preparation: Preparation, size: SizeEstimate) -> tuple[str, ...]:
-        settings = preparation.settings
-        warnings = [*size.warnings, *self._notes]
-        if preparation.invert and settings.invert == "auto":
-            warnings.append(
-                "The background looks bright, so intensities were inverted; set invert to no if "
-                "the objects are bright."
-            )
-        if self._extreme:
-            warnings.append(
-                "Some pixels are more than 10,000 times the contrast of the image away from its "
-                "other values and were limited to that; objects around them may be missing. "
-                "Replace such pixels by the background."
-            )
-        if self._blank:
-            which = (
-                "The image has"
-                if self._stack.n_planes == 1
-                else f"{len(self._blank)} of {self._stack.n_planes} planes have"
-            )
-            warnings.append(
-                f"{which} no contrast between the percentiles {settings.percentile_low:g} and "
-                f"{settings.percentile_high:g}, which counts as empty; if there are a few small "
-                "objects on a constant background, use percentiles 0 and 100."
-            )
-        if self._count == 0:
-            warnings.append("No objects were found.")
-        return tuple(warnings)
-
-
-def _join(tables: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Give one table with the rows of several that have the same columns."""
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

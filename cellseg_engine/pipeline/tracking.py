@@ -20,7 +20,7 @@ def check_trackable(stack: PlaneStack, settings: Settings) -> None:
     AxesError
         There is no time axis, or it has one frame.
     SettingsError
-        It has planes that the settings do not link.
+        It has planes that the settings neither link nor take as one volume.
     """
     if settings.track_threshold == 0:
         return
@@ -37,10 +37,12 @@ def check_trackable(stack: PlaneStack, settings: Settings) -> None:
             "has a single time point.",
             hint=_TURN_OFF,
         )
-    if n_planes > 1 and settings.stitch_threshold == 0:
+    is_linked = settings.stitch_threshold > 0 or settings.volume_mode != "planes"
+    if n_planes > 1 and not is_linked:
         raise SettingsError(
-            f"track_threshold {settings.track_threshold:g} needs a stitch_threshold above 0 here: "
-            f"each time point has {n_planes} planes, whose objects must be linked first.",
+            f"track_threshold {settings.track_threshold:g} needs a stitch_threshold above 0 or a "
+            f"volume_mode here: each time point has {n_planes} planes, whose objects must be "
+            "linked first.",
             hint="Set stitch_threshold, for example to 0.25, or segment one plane.",
         )
 

@@ -31,6 +31,8 @@ def command(given):
     chosen = segmenting.chosen_settings(values)
     for name in _OF_TIME_SERIES:
         chosen.pop(name, None)  # the part is one frame
+    if chosen.pop("volume_mode", None):
+        tell("The preview shows one plane, segmented by itself; Segment Cells takes the volume.")
     result = segment(source, chosen, ("labels", "rois"))
     found = rois.decode_rois(result.rois)
     rois.show_on(part, found)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellseg_engine.errors import SettingsError
-from cellseg_engine.settings import RESERVED, make_settings
+from cellseg_engine.settings import make_settings
 from cellseg_service.wire import contract
 
 SCHEMA = contract()["settings"]
@@ -37,12 +37,30 @@ VALUES = st.one_of(
     st.integers(-2, 1100),
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from([*NEAR_LIMITS, *map(int, LIMITS)]),
-    st.sampled_from([*WORDS, "", "AUTO", "cpu", "cuda", "cuda:1", "cuda:", "cuda:1\n", "1", "yes"]),
+    st.sampled_from(
+        [
+            *WORDS,
+            "",
+            "AUTO",
+            "cpu",
+            "cuda",
+            "cuda:1",
+            "cuda:",
+            "cuda:1\n",
+            "1",
+            "yes",
+            "0",
+            "0.0",
+            ".5",
+            "3.",
+            "1e3",
+        ]
+    ),
     st.text(),
     st.lists(st.integers(), max_size=2),
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )
-ONE_SETTING = st.tuples(st.sampled_from([*PROPERTIES, *sorted(RESERVED), "diametre"]), VALUES)
+ONE_SETTING = st.tuples(st.sampled_from([*PROPERTIES, "diametre"]), VALUES)
 REQUESTS = st.dictionaries(st.sampled_from(list(PROPERTIES)), VALUES, max_size=5)
 
 
@@ -63,9 +81,13 @@ def breaks_a_rule_between_settings(values: dict[str, Any]) -> bool:
     """The rules that hold between two settings, which no schema of single settings can tell."""
     full = {name: values.get(name, schema["default"]) for name, schema in PROPERTIES.items()}
     low, high = full["percentile_low"], full["percentile_high"]
-    smallest, largest = full["min_area_px"], full["max_area_px"]
+    sizes = [
+        (full[f"min_{name}"], full[f"max_{name}"])
+        for name in ("area_px", "volume_px", "volume_um3")
+    ]
+    swapped = any(largest and largest < smallest for smallest, largest in sizes)
     gap_alone = full["track_max_gap"] and not full["track_threshold"]
-    return bool(low >= high or (largest and largest < smallest) or gap_alone)
+    return bool(low >= high or swapped or gap_alone)
 
 
 def is_converted(name: str, value: object) -> bool:

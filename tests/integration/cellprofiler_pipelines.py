@@ -38,6 +38,7 @@ def main() -> int:
         "shown": shown(),
         "everything": everything(),
         "stacks": stacks_with_exact_labels(),
+        "volumes": volumes(),
         "pairs": pairs(),
         "measured": measured_diameter("CellSeg_DiameterUsed_First"),
         "no-diameter": measured_diameter("Threshold_FinalThreshold_First"),
@@ -153,6 +154,19 @@ def stacks_with_exact_labels() -> Any:
     pipeline = with_labels(stacks(), "Nuclei")
     module = next(each for each in pipeline.modules() if each.module_name == "IdentifyCells")
     module.engine_settings["diameter_px"].value = DISK_PX
+    return pipeline
+
+
+def volumes() -> Any:
+    """Give the one for stacks, as one volume with voxels twice as deep as wide."""
+    pipeline = stacks_with_exact_labels()
+    for module in pipeline.modules():
+        if module.module_name == "IdentifyCells":
+            module.use_advanced.value = True
+            module.engine_settings["volume_mode"].value = "fuse"
+            module.wants_flows.value = True
+        if module.module_name == "NamesAndTypes":
+            module.z.value = 2.0
     return pipeline
 
 

@@ -55,7 +55,11 @@ def engine_labels(path: Path, **settings: Any) -> np.ndarray:
     image = read_image(path)
     chosen = make_settings({"diameter_px": DIAMETER_PX, **settings})
     result = segmenter().segment(
-        image.pixels, image.axes, settings=chosen, channel_names=image.channel_names
+        image.pixels,
+        image.axes,
+        settings=chosen,
+        channel_names=image.channel_names,
+        pixel_size_um=image.pixel_size_um,
     )
     return result.labels
 

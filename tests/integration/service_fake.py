@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class FakeSegmenter:
         *,
         settings: Settings | None = None,
         channel_names: Sequence[str] = (),
+        pixel_size_um: Mapping[str, float] | None = None,
         keep_fields: bool = True,
         progress: ProgressCallback | None = None,
         is_cancelled: Callable[[], bool] | None = None,

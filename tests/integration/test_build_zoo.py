@@ -39,11 +39,6 @@ def _small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
-@pytest.fixture
 def folders(tmp_path: Path) -> list[Path]:
     """Two folders of images that look different: bright disks, and gratings with dim ones."""
     found = []

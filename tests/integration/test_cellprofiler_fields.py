@@ -10,6 +10,7 @@ import scipy.ndimage
 import skimage.io
 import tifffile
 
+from cellseg_engine import segment
 from tests.integration.cellprofiler_host import EXAMPLES, Host, Outcome, get_host, match
 from tests.integration.cellprofiler_images import DISK_PX, FIELD, PLACES, draw_disks, write
 from tests.integration.cli import Cli
@@ -174,6 +175,26 @@ def test_a_stack_is_measured_as_one(stack: Outcome) -> None:
             and abs(float(row["Location_Center_Y"]) - y) < 4
         )
         assert float(row["Location_Center_Z"]) == pytest.approx(np.mean(list(planes)), abs=0.3)
+
+
+def test_a_stack_as_one_volume_has_the_depth_of_namesandtypes(host: Host, tmp_path: Path) -> None:
+    z, y, x = np.mgrid[:10, :70, :80]
+    image = 200 + np.random.default_rng(0).normal(0, 10, z.shape)
+    for cz, cy, cx in ((4, 20, 22), (5, 45, 55)):
+        distance = ((2 * (z - cz)) ** 2 + (y - cy) ** 2 + (x - cx) ** 2) / (DISK_PX / 2) ** 2
+        image += 3000 * np.exp(-(distance**4))
+    pixels = np.clip(image, 0, 4095).astype(np.uint16)
+    outcome = host.run("volumes", write(tmp_path / "images", {"a": pixels}), tmp_path / "out")
+    assert outcome.code == 0, outcome.log
+    values = {"volume_mode": "fuse", "anisotropy": 2, "diameter_px": DISK_PX, "min_volume_px": 0}
+    # CellProfiler hands over intensities divided by 65535.
+    expected = segment((pixels / 65535).astype(np.float32), "ZYX", {**values, "device": "cpu"})
+    assert expected.n_objects == 2
+    labels = outcome.labels("Nuclei")
+    assert match(expected.labels, labels, 0.9) == (2, 2)
+    for row, volume in zip(outcome.table("Nuclei"), np.bincount(labels.ravel())[1:], strict=True):
+        assert float(row["AreaShape_Volume"]) == volume
+        assert float(row["CellSeg_FlowError"]) < 0.4
 
 
 def test_the_example_for_stacks_on_a_real_one(host: Host, shared: Path, tmp_path: Path) -> None:

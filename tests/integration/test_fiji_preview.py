@@ -101,3 +101,16 @@ def test_a_point_is_the_middle_of_what_is_cut_out(fiji: ImageJ, tmp_path: Path) 
 def test_without_an_image_it_says_so(fiji: ImageJ) -> None:
     assert fiji.macro('run("Preview Cells", ""); return "went on";') == ABORTED
     assert "No image is open." in fiji.printed
+
+
+def test_of_a_volume_the_preview_shows_one_plane(fiji: ImageJ, tmp_path: Path) -> None:
+    path, plane = tmp_path / "stack.tif", tmp_path / "plane.tif"
+    pixels = np.stack([crop(0, 0, 80, 90), crop(60, 40, 80, 90)])
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(plane, pixels[0])
+    options = "diameter_px=20 volume_mode=fuse"
+    fiji.macro(f'open("{path}"); run("Preview Cells", "{options}");')
+    found = fiji.python(LOOK.format(title="stack.tif-preview"))
+    expected = engine_labels(plane, diameter_px=20)
+    assert expected.max() > 1
+    assert found[0] - found[1] >= expected.max(), "an outline for each object beside the disk"

@@ -199,6 +199,25 @@ def test_only_tracks_that_begin_in_the_selection_are_kept(fiji: ImageJ, tmp_path
     assert sorted(int(row.split(",")[0]) for row in tracks) == sorted(set.union(*present))
 
 
+def test_a_stack_is_one_volume_with_the_depth_of_its_calibration(
+    fiji: ImageJ, tmp_path: Path
+) -> None:
+    path = tmp_path / "volume.tif"
+    pixels = np.stack([crop(100, 200, 60, 66)] * 4)
+    tifffile.imwrite(
+        path, pixels, imagej=True, resolution=(2, 2),
+        metadata={"axes": "ZYX", "unit": "um", "spacing": 1.5},
+    )  # fmt: skip
+    title = run(fiji, path, f"{SETTINGS} volume_mode=fuse")
+    expected = engine_labels(path, volume_mode="fuse")
+    assert expected.max() > 1
+    assert not np.array_equal(expected, engine_labels(path, volume_mode="planes"))
+    np.testing.assert_array_equal(saved_labels(fiji, f"{title}-labels", tmp_path), expected)
+    found = fiji.python(LOOK_AT_OVERLAY.format(title=title))
+    planes = {(label, z + 1) for z, plane in enumerate(expected) for label in np.unique(plane)[1:]}
+    assert {(int(entry[0].split("-")[0]), entry[1]) for entry in found} == planes
+
+
 def test_every_mask_is_exactly_its_label(fiji: ImageJ, tmp_path: Path) -> None:
     path = tmp_path / "cells.tif"
     tifffile.imwrite(path, crop(100, 200, 160, 180))

@@ -27,11 +27,6 @@ def _small() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images to train on, one to test on, and a model to start from."""

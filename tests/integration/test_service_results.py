@@ -15,6 +15,7 @@ import tifffile
 
 import cellseg_client
 from cellseg_client import Engine, Progress, RefusedError
+from cellseg_engine import Segmenter, make_settings
 from cellseg_engine.cli.demo import DEMO_FOLDER
 from cellseg_engine.io.images import read_image
 from tests.integration.cli import Cli, disks
@@ -60,6 +61,26 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture
 def engine(there: Place) -> Engine:
     return there.engine()
+
+
+def test_a_stack_as_one_volume_equals_the_engine(engine: Engine) -> None:
+    plane = read_image(demo_image()).pixels[:60, :60]
+    image = np.stack([plane] * 4)
+    values = {"volume_mode": "fuse", "diameter_px": 25, "device": "cpu"}
+    sizes = {"Z": 1.5, "Y": 0.5, "X": 0.5}
+    answer = engine.segment(image, "ZYX", values, OUTPUTS, pixel_size_um=sizes)
+    expected = Segmenter(make_settings(values)).segment(image, "ZYX", pixel_size_um=sizes)
+    np.testing.assert_array_equal(answer.labels, expected.labels)
+    assert answer.provenance["volume"] == expected.provenance["volume"]
+    assert answer.provenance["volume"]["anisotropy"] == 3
+    assert answer.flows is not None
+    assert answer.flows.shape == (3, *image.shape)
+    assert answer.table is not None
+    assert {"volume_um3", "surface_um2", "centroid_z_um"} <= set(answer.table)
+    with pytest.raises(RefusedError, match="contradicts the calibration"):
+        engine.segment(image, "ZYX", {**values, "anisotropy": "2"}, pixel_size_um=sizes)
+    with pytest.raises(RefusedError, match="needs planes along Z"):
+        engine.segment(plane, "YX", values)
 
 
 def demo_image() -> Path:

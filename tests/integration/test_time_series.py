@@ -11,6 +11,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from cellseg_engine import Segmentation, Segmenter, make_settings
 from cellseg_engine.batch.outputs import track_columns, track_paths
@@ -28,11 +29,6 @@ TRACK_COLUMNS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capfd)
-
-
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
     return Segmenter(make_settings(device="cpu", diameter_px=24))
@@ -42,6 +38,17 @@ def movie() -> np.ndarray:
     """Two disks that move to the right; uint16 of shape (5, 96, 120)."""
     frames = [disks(n=1 if t == MISSING else 2, seed=t) for t in range(N_FRAMES)]
     return np.stack([np.roll(frame, STEP_PX * t, axis=1) for t, frame in enumerate(frames)])
+
+
+def ball_stack() -> np.ndarray:
+    """Two balls of 24 px in voxels twice as deep as wide; uint16 of shape (16, 48, 96)."""
+    z, y, x = np.indices((16, 48, 96))
+    labels = np.zeros(z.shape, bool)
+    for centre in (24, 62):
+        labels |= (2 * (z - 8)) ** 2 + (y - 24) ** 2 + (x - centre) ** 2 < 144
+    image = ndimage.gaussian_filter(np.where(labels, 1000.0, 100.0), (0.5, 1, 1))
+    noise = np.random.default_rng(0).normal(0, 20, labels.shape)
+    return (image + noise).astype(np.uint16)
 
 
 def run(segmenter: Segmenter, image: np.ndarray, axes: str, **values: Any) -> Segmentation:
@@ -109,6 +116,33 @@ def test_stacks_over_time_are_followed_as_volumes(segmenter: Segmenter) -> None:
     assert oblong == {"displacement_z_um", "displacement_y_um", "displacement_x_um"}
 
 
+@pytest.mark.parametrize("stitch_threshold", [0.0, 0.5], ids=["alone", "not looked at"])
+def test_volumes_over_time_are_followed(segmenter: Segmenter, stitch_threshold: float) -> None:
+    stack = ball_stack()
+    second = np.roll(stack, STEP_PX, axis=2)
+    missing = np.full_like(stack, stack.min())
+    image = np.stack([stack, missing, second])
+    chosen = {"volume_mode": "fuse", "anisotropy": "2", "stitch_threshold": stitch_threshold}
+    plain = run(segmenter, image, "TZYX", **chosen)
+    assert plain.tracks == {}
+    assert plain.objects["t"].tolist() == [0, 0, 2, 2]
+    assert plain.objects["label"].tolist() == [1, 2, 3, 4]
+    result = run(segmenter, image, "TZYX", **chosen, track_threshold=0.3, track_max_gap=1)
+    assert result.labels.shape == image.shape
+    np.testing.assert_array_equal(result.labels[0], plain.labels[0])
+    np.testing.assert_array_equal(result.labels[2], np.maximum(plain.labels[2], 2) - 2)
+    assert not result.labels[1].any()
+    assert result.objects["label"].tolist() == [1, 2, 1, 2]
+    for name in plain.objects.keys() - {"label"}:
+        np.testing.assert_array_equal(result.objects[name], plain.objects[name])
+    assert list(result.tracks) == [*TRACK_COLUMNS[:6], "displacement_z_px", *TRACK_COLUMNS[6:]]
+    assert result.tracks["n_missing"].tolist() == [1, 1]
+    assert result.tracks["displacement_x_px"] == pytest.approx([STEP_PX, STEP_PX], abs=0.5)
+    assert result.tracks["displacement_z_px"] == pytest.approx([0, 0], abs=0.3)
+    blank = next(text for text in result.warnings if "no contrast" in text)
+    assert blank.startswith("1 of 3 volumes have")
+
+
 def test_a_movie_without_objects_is_a_valid_answer(segmenter: Segmenter) -> None:
     result = run(segmenter, np.zeros((3, 60, 70), np.uint16), "TYX", track_threshold=0.3)
     assert list(result.tracks) == TRACK_COLUMNS
@@ -122,7 +156,7 @@ def test_a_movie_without_objects_is_a_valid_answer(segmenter: Segmenter) -> None
         ((40, 40), "YX", AxesError, "the image has no time axis, its axes are YX."),
         ((3, 40, 40), "ZYX", AxesError, "the image has no time axis, its axes are ZYX."),
         ((1, 40, 40), "TYX", AxesError, "the image has a single time point."),
-        ((2, 3, 40, 40), "TZYX", SettingsError, "needs a stitch_threshold above 0 here"),
+        ((2, 3, 40, 40), "TZYX", SettingsError, "a stitch_threshold above 0 or a volume_mode"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_before_anything_runs(
@@ -206,6 +240,30 @@ def test_the_overlay_shows_the_way_in_the_colour_of_the_track() -> None:
         assert (picture[7, 7:28] == PALETTE[1]).all()
         assert (picture[5, np.flatnonzero(frame[5])] == PALETTE[1]).all()
         assert (picture[12:] == 0).all()
+
+
+def test_the_overlay_of_followed_volumes_has_paths_in_one_view(cli: Cli, tmp_path: Path) -> None:
+    stack = ball_stack()
+    frames = np.stack([np.roll(stack, STEP_PX * t, axis=2) for t in range(3)])
+    tifffile.imwrite(
+        tmp_path / "m.tif", frames, imagej=True, resolution=(2, 2),
+        metadata={"axes": "TZYX", "unit": "um", "spacing": 1.0},
+    )  # fmt: skip
+    outcome = cli(
+        "segment", tmp_path / "m.tif", "--out", tmp_path / "out", "--track-threshold", 0.3,
+        "--volume-mode", "fuse", "--diameter-px", 24, "--device", "cpu",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    picture = imagecodecs.png_decode((tmp_path / "out/m_overlay.png").read_bytes())
+    for number, x in enumerate((24, 62)):
+        way = picture[24, x : x + 2 * STEP_PX + 1]
+        assert (way == PALETTE[number]).all(axis=1).sum() >= STEP_PX
+    side = picture[48 + 6 + 8 * 2, 24 : 24 + 2 * STEP_PX + 1]
+    assert (side == side[:, :1]).all(), "grey: no path in XZ"
+    with (tmp_path / "out/m_tracks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["displacement_z_um"]) for row in rows] == pytest.approx([0, 0], abs=0.3)
+    assert {int(row["n_frames"]) for row in rows} == {3}
 
 
 def test_the_overlay_of_a_movie_is_its_middle_frame_with_paths(cli: Cli, tmp_path: Path) -> None:

@@ -117,6 +117,34 @@ def cluster(
     return np.where(labels > 0, np.searchsorted(kept, labels) + 1, 0)
 
 
+def cluster_volume(
+    starts: np.ndarray,
+    bins: np.ndarray,
+    shape: tuple[int, int, int],
+    n_bins: tuple[int, int, int],
+    max_size_fraction: float,
+) -> np.ndarray:
+    """The same in volumes, with bins that are counted already."""
+    histogram = np.zeros(n_bins, int)
+    np.add.at(histogram, tuple(bins), 1)
+    highest = ndimage.maximum_filter(histogram, 5, mode="constant", cval=0)
+    peaks = np.argwhere((histogram > 10) & (histogram == highest))
+    owners = np.zeros(n_bins, int)
+    cube = np.ones((3, 3, 3), bool)
+    for number, peak in enumerate(sorted(peaks, key=lambda p: histogram[tuple(p)]), start=1):
+        grown = np.zeros(n_bins, bool)
+        grown[tuple(peak)] = True
+        for _ in range(5):
+            grown = ndimage.binary_dilation(grown, cube) & (histogram > 2)
+        owners[grown] = number
+    labels = np.zeros(shape, int)
+    labels[tuple(starts)] = owners[tuple(bins)]
+    sizes = np.bincount(labels.ravel())
+    labels[(sizes > max_size_fraction * labels.size)[labels]] = 0
+    kept = np.unique(labels[labels > 0])
+    return np.where(labels > 0, np.searchsorted(kept, labels) + 1, 0)
+
+
 def fill_holes(labels: np.ndarray) -> np.ndarray:
     """Background that 4-connected paths cannot lead out of an object becomes the object's."""
     filled = labels.copy()

@@ -63,15 +63,15 @@ def as_partition(labels: np.ndarray) -> np.ndarray:
 def test_cores_cover_the_plane_once_and_windows_are_bounded(
     height: int, width: int, halo: int, max_pixels: int
 ) -> None:
-    blocks = plan_blocks((height, width), halo, max_pixels)
+    blocks = plan_blocks((height, width), (halo, halo), max_pixels)
     if len(blocks) <= 400:
         seen = np.zeros((height, width), int)
         for block in blocks:
-            seen[block.rows, block.columns] += 1
+            seen[block.core] += 1
         assert (seen == 1).all()
     if halo <= np.sqrt(max_pixels) / 4:
         for block in blocks:
-            rows, columns = block.window(halo, (height, width))
+            rows, columns = block.window((halo, halo), (height, width))
             assert (rows.stop - rows.start) * (columns.stop - columns.start) <= max_pixels
 
 
@@ -80,7 +80,7 @@ def test_blocks_give_the_objects_of_the_whole(seed: int) -> None:
     fields = noisy_fields(tissue(seed=seed))
     expected, none = trace(fields, 10**9)
     found, notes = trace(fields, 130 * 130)
-    assert len(plan_blocks(fields.shape, 40, 130 * 130)) > 20
+    assert len(plan_blocks(fields.shape, (40, 40), 130 * 130)) > 20
     assert expected.labels.max() > 200
     assert none == notes == ()
     np.testing.assert_array_equal(as_partition(found.labels), as_partition(expected.labels))

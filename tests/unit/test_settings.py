@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cellseg_engine.errors import SettingsError
-from cellseg_engine.settings import RESERVED, Settings, make_settings
+from cellseg_engine.settings import Settings, make_settings
 
 
 def test_defaults_are_those_of_the_papers() -> None:
@@ -38,9 +38,18 @@ def test_defaults_are_those_of_the_papers() -> None:
         ),
         ({"min_area_px": 50, "max_area_px": 20}, "max_area_px 20 must not be below min_area_px 50"),
         ({"min_area_px": 1.5}, "min_area_px = 1.5 is not allowed"),
+        ({"volume_mode": "fusion"}, "'planes', 'fuse' or 'cellpose3'"),
+        *(
+            ({"anisotropy": wrong}, f"anisotropy = {wrong!r} is not allowed: must be auto, or a")
+            for wrong in ("0", 0, 0.0, -2, "-2.5", "deep", "", "nan", "inf", "1e9")
+        ),
         (
-            {"volume_mode": "fusion"},
-            "volume_mode is reserved for segmenting stacks as volumes",
+            {"min_volume_px": 50, "max_volume_px": 20},
+            "max_volume_px 20 must not be below min_volume_px 50",
+        ),
+        (
+            {"min_volume_um3": 5.5, "max_volume_um3": 2},
+            "max_volume_um3 2 must not be below min_volume_um3 5.5",
         ),
         ({"stitch_threshold": 1.1}, "stitch_threshold = 1.1 is not allowed: input should be less"),
         ({"track_max_gap": 2}, "track_max_gap 2 needs a track_threshold above 0"),
@@ -61,7 +70,11 @@ def test_every_setting_has_a_label_a_help_and_a_group() -> None:
         assert all(entry[key] for key in ("label", "group", "description")), name
         assert "default" in entry, name
         assert entry["description"].endswith("."), name
-    assert not RESERVED & schema["properties"].keys()
+
+
+@pytest.mark.parametrize("value", ["auto", "1", 3, 2.5, "0.5", ".5", "3."])
+def test_a_depth_is_auto_or_a_number_above_0(value: object) -> None:
+    assert make_settings(anisotropy=value).anisotropy == str(value)
 
 
 def test_settings_can_be_changed_by_making_new_ones() -> None:

@@ -20,7 +20,7 @@ TYPES = {
     "number": "Double",
     "boolean": "Boolean",
 }
-ASCII = {"²": "^2", "µ": "u", "≥": ">=", "≤": "<=", "–": "-", "×": "x"}  # noqa: RUF001
+ASCII = {"²": "^2", "³": "^3", "µ": "u", "≥": ">=", "≤": "<=", "–": "-", "×": "x"}  # noqa: RUF001
 _TABLE_BEGIN = '''"""The settings of Fiji's scripts, by tools/render_contract.py: do not edit."""
 
 from __future__ import unicode_literals

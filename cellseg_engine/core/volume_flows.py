@@ -1,0 +1,104 @@
+"""What a perfect network of planes would say about a volume of labels, and how far one is off.
+
+The slices of the three views have their flows as planes do; the two estimates along each axis
+are averaged. So the target is what the fused field of a network that makes no error would be.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.core.flows import labels_to_flows
+from cellseg_engine.core.volumes import VIEWS, View
+from cellseg_engine.errors import ImageError
+
+
+def volume_flows(
+    labels: np.ndarray, variant: FlowVariant = "v3", anisotropy: float = 1.0
+) -> np.ndarray:
+    """Give the flow field of a label volume.
+
+    Parameters
+    ----------
+    labels
+        int32 of shape (Z, Y, X), 0 is background.
+    variant
+        As of `cellseg_engine.core.flows.labels_to_flows`.
+    anisotropy
+        How many times deeper than wide a voxel is: slices along Z are made with voxels as deep
+        as wide, each plane repeated, as the network sees them.
+
+    Returns
+    -------
+    float32 of shape (3, Z, Y, X): z, y and x component, each the mean of two slices' unit
+    vectors, in steps of the width of a voxel along all axes; 0 outside objects.
+    """
+    flows = np.zeros((3, *labels.shape), np.float32)
+    half = np.float32(0.5)
+    for view in VIEWS:
+        for index, plane in enumerate(view.slices(labels)):
+            if plane.any():
+                own = half * _slice_flows(plane, view, variant, anisotropy)
+                view.slices(flows[view.rows])[index] += own[0]
+                view.slices(flows[view.columns])[index] += own[1]
+    return flows
+
+
+def _slice_flows(
+    plane: np.ndarray, view: View, variant: FlowVariant, anisotropy: float
+) -> np.ndarray:
+    """Give the flows (2, rows, columns) of one slice."""
+    plane = np.ascontiguousarray(plane)
+    if view.rows != 0 or anisotropy == 1:
+        return labels_to_flows(plane, variant)
+    n_planes = len(plane)
+    n_rows = max(1, round(n_planes * anisotropy))
+    centres = ((np.arange(n_rows) + 0.5) * n_planes / n_rows).astype(np.intp)
+    middle = ((np.arange(n_planes) + 0.5) * n_rows / n_planes).astype(np.intp)
+    return np.asarray(labels_to_flows(plane[centres], variant)[:, middle])
+
+
+def volume_flow_errors(
+    labels: np.ndarray,
+    flows: np.ndarray,
+    variant: FlowVariant = "v3",
+    anisotropy: float = 1.0,
+) -> np.ndarray:
+    """Give for every object the mean squared difference between its own and the given flows.
+
+    Parameters
+    ----------
+    labels
+        int32 of shape (Z, Y, X).
+    flows
+        float32 of shape (3, Z, Y, X), as `volume_flows` gives them.
+    variant, anisotropy
+        As there.
+
+    Returns
+    -------
+    float64 of shape (largest id + 1,): the mean over its voxels of the sum over z, y and x; NaN
+    for ids that do not occur and for 0.
+
+    Raises
+    ------
+    ImageError
+        The shapes do not fit.
+    """
+    if labels.ndim != 3 or flows.shape != (3, *labels.shape):
+        raise ImageError(
+            f"Flows of shape {flows.shape} do not fit labels of shape {labels.shape}: "
+            "(3, Z, Y, X) and (Z, Y, X) are needed."
+        )
+    target = volume_flows(labels, variant, anisotropy)
+    n_ids = int(labels.max(initial=0)) + 1
+    counts, sums = np.zeros(n_ids), np.zeros(n_ids)
+    for z, plane in enumerate(labels):
+        ids = plane.ravel()
+        difference = (target[:, z] - flows[:, z]).astype(np.float64)
+        counts += np.bincount(ids, minlength=n_ids)
+        sums += np.bincount(ids, (difference**2).sum(axis=0).ravel(), n_ids)
+    counts[0] = 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(counts > 0, sums / counts, np.nan))

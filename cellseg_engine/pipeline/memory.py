@@ -1,0 +1,142 @@
+"""Memory: how much there is, and what a volume needs."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from cellseg_engine.errors import MemoryNeededError
+
+Shape3 = tuple[int, int, int]
+DEFAULT_BLOCK_PX = 288
+FIELDS_BYTES = 16
+"""Of a voxel at the network's scale: three components and a logit."""
+_LABELS_BYTES = 20
+"""Of a voxel: labels of the result and of the blocks, and copies while objects are dropped."""
+_BLOCK_BYTES = 90
+_BINS_BYTES = 8
+"""Of a voxel that is as deep as wide: the histogram of path ends, and who owns its bins."""
+_KEPT_BYTES = 16
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_bytes() -> int:
+    """Give the memory that can still be used: of the machine, and of our container's share."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        # Pages of files count as used, but are given back when needed.
+        cached = sum(
+            int(line.split()[1])
+            for line in (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+            if line.startswith(("inactive_file ", "active_file "))
+        )
+        if limit != "max":
+            free = min(free, max(0, int(limit) - used + cached))
+    except (OSError, ValueError):
+        pass  # not in such a container
+    return free
+
+
+def amount(size_bytes: int) -> str:
+    """Give a size for people."""
+    size_bytes = max(0, size_bytes)
+    return f"{size_bytes / 1e9:,.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:,.2f} MB"
+
+
+@dataclass(frozen=True)
+class VolumePlan:
+    """How a volume is worked on.
+
+    Attributes
+    ----------
+    shape, scaled_shape
+        (Z, Y, X) of the volume, and as the network sees it.
+    n_channels
+        Of the network.
+    anisotropy
+        Depth of a voxel over its width.
+    block_voxels
+        Of the largest block in which fields become labels.
+    keeps_fields
+        Whether the fields are part of the result.
+    """
+
+    shape: Shape3
+    scaled_shape: Shape3
+    n_channels: int
+    anisotropy: float
+    block_voxels: int
+    keeps_fields: bool
+
+    @property
+    def scaled_bytes(self) -> int:
+        """What grows with the volume that the network sees: it and its fields."""
+        return (4 * self.n_channels + FIELDS_BYTES) * math.prod(self.scaled_shape)
+
+    @property
+    def other_bytes(self) -> int:
+        """All else: the labels, one block, and the fields of the result where they are kept."""
+        n_voxels = math.prod(self.shape)
+        block = min(n_voxels, self.block_voxels)
+        per_block = _BLOCK_BYTES + _BINS_BYTES * max(1.0, self.anisotropy)
+        whole = _LABELS_BYTES + (_KEPT_BYTES if self.keeps_fields else 0)
+        return int(whole * n_voxels + per_block * block)
+
+    def uses_a_file(self, available: int) -> bool:
+        """Say whether what the network sees and says lies in a file; no result depends on it.
+
+        Raises
+        ------
+        MemoryNeededError
+            The rest does not fit either.
+        """
+        if self.scaled_bytes + self.other_bytes <= available:
+            return False
+        if self.other_bytes > available:
+            size = " x ".join(str(n) for n in self.shape)
+            side = round(self.block_voxels ** (1 / 3))
+            raise MemoryNeededError(
+                f"The volume of {size} voxels does not fit into the memory: with blocks of "
+                f"{side} px it needs about {amount(self.other_bytes)}, and {amount(available)} "
+                "are free.",
+                hint="Give a smaller volume_block_px, segment a part of the volume at a time, or "
+                "end other programs.",
+            )
+        return True
+
+
+def block_voxels(volume_block_px: int) -> int:
+    """Give the voxels of the largest block; see the setting."""
+    return int((volume_block_px or DEFAULT_BLOCK_PX) ** 3)
+
+
+def zeros(shape: tuple[int, ...], *, in_file: bool) -> np.ndarray:
+    """Give zeros of float32, in memory or in a file without a name that goes with the array.
+
+    Raises
+    ------
+    MemoryNeededError
+        The temporary folder has no space for it.
+    """
+    if not in_file:
+        return np.zeros(shape, np.float32)
+    size = 4 * math.prod(shape)
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise MemoryNeededError(
+            f"The fields of the volume fit neither into the memory nor into the temporary folder "
+            f"{folder}: {amount(size)} are needed there and {amount(free)} are free.",
+            hint="Set TMPDIR to a folder with more space, or segment a part of the volume at a "
+            "time.",
+        )
+    with tempfile.TemporaryFile(prefix="cellseg-volume-") as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
