@@ -128,6 +128,7 @@ def test_metadata(wheel: Path) -> None:
         "openvino",
         "service",
         "train",
+        "zoo",
     }
 
 
