@@ -6,13 +6,15 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.integration.fiji_host import ImageJ
+from tests.integration.service import wait_until
 
 KEEP_VARIABLE = "CELLSEG_SCREENSHOTS"
+MIN_COLOURS = 3
+"""Of a painted window without its frame: a window manager may draw that later, or not at all."""
 """A folder to keep the pictures in; those in docs/images were made so."""
 
 _WINDOWS = """
@@ -153,13 +155,13 @@ def take_picture(
     titles: tuple[str, ...] = (),
     size: tuple[int, int] | None = None,
 ) -> Path:
-    """Take a picture of the windows with these titles (of all if none); fail if it is empty.
+    """Take a picture of the windows with these titles (of all if none), once they are painted.
 
-    Menus are no windows here: ``size`` takes that much of the screen's corner too.
+    Fails if they stay empty. Menus are no windows here: ``size`` takes that much of the screen's
+    corner too.
     """
     kept = os.environ.get(KEEP_VARIABLE)
     path = (Path(kept) if kept else folder) / f"{name}.png"
     code = _PICTURE.format(titles=list(titles), size=size, path=json.dumps(str(path)))
-    colours: Any = imagej.python(_WINDOWS + code)
-    assert colours > 3, f"{path} shows nothing"
+    wait_until(lambda: imagej.python(_WINDOWS + code) >= MIN_COLOURS, f"a picture in {path}")
     return path

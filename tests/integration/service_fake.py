@@ -1,15 +1,18 @@
 """A real service whose models are made up, for what the real ones cannot be made to do.
 
 The name of the model says what it does: ``slow`` (as many steps of 20 ms as ``iterations``),
-``deaf`` (the same, and never asks whether it is cancelled), ``many`` (more than 65,535 objects),
-``broken`` (an error of ours); any other one finds what is above the mean at once.
+``deaf`` (goes on, whatever it is told, until the file ``hear`` lies in the runtime folder),
+``many`` (more than 65,535 objects), ``broken`` (an error of ours); any other one finds what is
+above the mean at once.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -43,7 +46,10 @@ class FakeSegmenter:
         settings = settings or Settings()
         ticker = Ticker(progress, None if self._kind == "deaf" else is_cancelled)
         ticker.start("network", 0, 1)
-        for step in range(settings.iterations if self._kind in ("slow", "deaf") else 0):
+        while self._kind == "deaf" and not Path(os.environ["CELLSEG_RUNTIME"], "hear").exists():
+            time.sleep(STEP_S)
+            ticker.tiles(0, 1)
+        for step in range(settings.iterations if self._kind == "slow" else 0):
             time.sleep(STEP_S)
             ticker.tiles(step + 1, settings.iterations)
         if self._kind == "broken":
