@@ -51,7 +51,7 @@ def cluster_points(
     owners = _grow_seeds(histogram, seeds).ravel()
     max_size = shape[0] * shape[1] * max_size_fraction
     labels = np.zeros(shape, np.int32)
-    _write_labels(starts, bins, owners, seeds.size, max_size, labels)
+    _write_labels(starts, bins, owners, number_seeds(bins, owners, seeds.size, max_size), labels)
     return labels
 
 
@@ -117,8 +117,8 @@ def _grow_seeds(histogram, seeds):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _write_labels(starts, bins, owners, n_seeds, max_size, labels):  # type: ignore[no-untyped-def]
-    """Give the pixels of each seed an id, without gaps; seeds without or with too many get 0."""
+def number_seeds(bins, owners, n_seeds, max_size):  # type: ignore[no-untyped-def]
+    """Give each seed an id, without gaps; seeds of no pixel or of more than allowed get 0."""
     sizes = np.zeros(n_seeds + 1, np.int64)
     for place in bins:
         sizes[owners[place]] += 1
@@ -128,5 +128,11 @@ def _write_labels(starts, bins, owners, n_seeds, max_size, labels):  # type: ign
         if 0 < sizes[seed] <= max_size:
             n += 1
             ids[seed] = n
+    return ids
+
+
+@njit(cache=True, nogil=True)
+def _write_labels(starts, bins, owners, ids, labels):  # type: ignore[no-untyped-def]
+    """Give the pixels of each seed its id."""
     for k in range(bins.size):
         labels[starts[0, k], starts[1, k]] = ids[owners[bins[k]]]

@@ -84,6 +84,11 @@ def resize_nearest(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(labels[rows][:, columns])
 
 
+def nearest_indices(old: int, new: int) -> np.ndarray:
+    """Give for each of ``new`` samples the one of ``old`` that its centre lies in; intp."""
+    return ((np.arange(new) + 0.5) * old / new).astype(np.intp)
+
+
 def neighbours(old: int, new: int) -> Neighbours:
     """Give lower index, upper index and the upper one's weight (float32) for each new pixel."""
     position = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)

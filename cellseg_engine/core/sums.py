@@ -6,7 +6,7 @@ of the image alone, so a result never depends on how the image was processed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -37,8 +37,30 @@ def mean_of_objects(labels: np.ndarray, values: Callable[[slice], np.ndarray]) -
     -------
     float64 of shape (n,).
     """
+    strips = row_strips((labels.shape[0], labels.shape[1]))
+    return _means(labels, ((labels[strip], values(strip)) for strip in strips))
+
+
+def mean_of_voxels(labels: np.ndarray, values: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Give the mean of values in every object of a volume, plane by plane.
+
+    Parameters
+    ----------
+    labels
+        int32 of shape (Z, Y, X), ids 1 to n, all of which occur.
+    values
+        Gives the values (Y, X) of a plane by its number.
+
+    Returns
+    -------
+    float64 of shape (n,).
+    """
+    return _means(labels, ((plane, values(z)) for z, plane in enumerate(labels) if plane.any()))
+
+
+def _means(labels: np.ndarray, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Give the means from parts of the labels and their values."""
     sums = np.zeros(int(labels.max(initial=0)) + 1)
-    for strip in row_strips((labels.shape[0], labels.shape[1])):
-        weights = np.asarray(values(strip), np.float64).ravel()
-        sums += np.bincount(labels[strip].ravel(), weights, sums.size)
+    for ids, values in parts:
+        sums += np.bincount(ids.ravel(), np.asarray(values, np.float64).ravel(), sums.size)
     return np.asarray(sums[1:] / areas(labels)[1:])

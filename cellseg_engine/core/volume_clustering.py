@@ -14,6 +14,7 @@ from cellseg_engine.core.clustering import (
     MIN_GROWTH_COUNT,
     MIN_SEED_COUNT,
     PEAK_RADIUS,
+    number_seeds,
 )
 
 _MARGIN = PEAK_RADIUS + GROWTH_STEPS
@@ -54,10 +55,11 @@ def cluster_voxels(
     places, candidates = _count_paths(bins, histogram)
     seeds = _find_peaks(histogram, np.sort(candidates))
     seeds = seeds[np.argsort(histogram.ravel()[seeds], kind="stable")]
-    owners = _grow_seeds(histogram, seeds)
+    owners = _grow_seeds(histogram, seeds).ravel()
     max_size = shape[0] * shape[1] * shape[2] * max_size_fraction
     labels = np.zeros(shape, np.int32)
-    _write_labels(starts, places, owners.ravel(), seeds.size, max_size, labels)
+    ids = number_seeds(places, owners, seeds.size, max_size)
+    _write_labels(starts, places, owners, ids, labels)
     return labels
 
 
@@ -143,16 +145,7 @@ def _has_any_around(grown, z, y, x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _write_labels(starts, places, owners, n_seeds, max_size, labels):  # type: ignore[no-untyped-def]
-    """Give the voxels of each seed an id, without gaps; seeds without or with too many get 0."""
-    sizes = np.zeros(n_seeds + 1, np.int64)
-    for place in places:
-        sizes[owners[place]] += 1
-    ids = np.zeros(n_seeds + 1, np.int32)
-    n = 0
-    for seed in range(1, n_seeds + 1):
-        if 0 < sizes[seed] <= max_size:
-            n += 1
-            ids[seed] = n
+def _write_labels(starts, places, owners, ids, labels):  # type: ignore[no-untyped-def]
+    """Give the voxels of each seed its id."""
     for k in range(places.size):
         labels[starts[0, k], starts[1, k], starts[2, k]] = ids[owners[places[k]]]

@@ -10,6 +10,7 @@ import numpy as np
 
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.flows import labels_to_flows
+from cellseg_engine.core.resize import nearest_indices
 from cellseg_engine.core.volumes import VIEWS, View
 from cellseg_engine.errors import ImageError
 
@@ -54,9 +55,8 @@ def _slice_flows(
         return labels_to_flows(plane, variant)
     n_planes = len(plane)
     n_rows = max(1, round(n_planes * anisotropy))
-    centres = ((np.arange(n_rows) + 0.5) * n_planes / n_rows).astype(np.intp)
-    middle = ((np.arange(n_planes) + 0.5) * n_rows / n_planes).astype(np.intp)
-    return np.asarray(labels_to_flows(plane[centres], variant)[:, middle])
+    deep = plane[nearest_indices(n_planes, n_rows)]
+    return np.asarray(labels_to_flows(deep, variant)[:, nearest_indices(n_rows, n_planes)])
 
 
 def volume_flow_errors(

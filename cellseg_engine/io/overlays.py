@@ -12,6 +12,7 @@ from numba import njit
 
 from cellseg_engine.core.labels import median_diameter
 from cellseg_engine.core.outlines import outline_mask
+from cellseg_engine.core.resize import nearest_indices
 
 PALETTE = np.array(
     [
@@ -115,7 +116,7 @@ def orthogonal_views(
     """
     depth, height, width = labels.shape
     n_rows = max(1, round(depth * anisotropy))
-    z = ((np.arange(n_rows) + 0.5) * depth / n_rows).astype(np.intp)
+    z = nearest_indices(depth, n_rows)
     shape = (height + _GAP_PX + n_rows, width + _GAP_PX + n_rows)
     image = np.full((*shape, *volume.shape[3:]), np.nan, np.float32)
     ids = np.zeros(shape, labels.dtype)

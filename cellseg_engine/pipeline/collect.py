@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cellseg_engine.core.axes import PlaneStack
-from cellseg_engine.core.sums import mean_of_objects
+from cellseg_engine.core.sums import mean_of_objects, mean_of_voxels
 from cellseg_engine.pipeline.linking import link_planes
 from cellseg_engine.pipeline.masks import PlaneObjects, describe_objects
 from cellseg_engine.pipeline.plane_fields import PlaneFields
@@ -17,7 +17,7 @@ from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.pipeline.size import SizeEstimate
 from cellseg_engine.pipeline.tracking import follow_objects
 from cellseg_engine.pipeline.volume_fields import VolumeFields
-from cellseg_engine.pipeline.volume_masks import VolumeObjects, describe_volume, mean_of_voxels
+from cellseg_engine.pipeline.volume_masks import VolumeObjects, describe_volume
 from cellseg_engine.settings import Settings
 
 

@@ -20,6 +20,7 @@ from cellseg_engine.core.labels import (
     surface_areas,
     touches_edge,
 )
+from cellseg_engine.core.sums import mean_of_voxels
 from cellseg_engine.core.volume_clustering import cluster_voxels
 from cellseg_engine.core.volume_flows import volume_flow_errors
 from cellseg_engine.pipeline.blocks import (
@@ -269,25 +270,3 @@ def describe_volume(
         "flow_error": objects.flow_error,
         "touches_edge": touches_edge(labels)[1:],
     }
-
-
-def mean_of_voxels(labels: np.ndarray, values: Callable[[int], np.ndarray]) -> np.ndarray:
-    """Give the mean of values in every object, plane by plane.
-
-    Parameters
-    ----------
-    labels
-        int32 of shape (Z, Y, X), ids 1 to n, all of which occur.
-    values
-        Gives the values (Y, X) of a plane by its number.
-
-    Returns
-    -------
-    float64 of shape (n,).
-    """
-    sums = np.zeros(int(labels.max(initial=0)) + 1)
-    for z, plane in enumerate(labels):
-        if plane.any():
-            weights = np.asarray(values(z), np.float64).ravel()
-            sums += np.bincount(plane.ravel(), weights, sums.size)
-    return np.asarray(sums[1:] / areas(labels)[1:])
