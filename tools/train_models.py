@@ -75,13 +75,13 @@ PLANS = {
             "bacteria": 8,
         },
         "Nuclei, whole cells in phase contrast, and bacteria.",
-        ("--epochs", "4"),
+        ("--epochs", "12"),
     ),
     "phase": Plan(
         "nuclei",
         {"phase": 100},
         "Whole cells in phase contrast.",
-        ("--epochs", "4"),
+        ("--epochs", "16"),
     ),
 }
 KINDS = {"phase contrast, whole cells (T98G)": "phase", "E. coli, DAPI": "bacteria"}

@@ -107,6 +107,32 @@ def _is_wide(dtype: np.dtype) -> bool:
     return dtype.itemsize > 2 and dtype != np.float32
 
 
+OUTLIER_SPREADS = 5.0
+"""Pixels this many times the distance from low percentile to median above it stand out."""
+
+
+def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> float:
+    """Give the value above which pixels stand out of a background that reaches the high percentile.
+
+    Where objects cover less of an image than is above the high percentile, that percentile is
+    one of the background: its noise becomes as large as 1, and the objects many times as bright.
+
+    Parameters
+    ----------
+    values
+        Pixels of one channel, any shape.
+    low, high
+        Percentiles, 0 to 100.
+
+    Returns
+    -------
+    float; infinity where the high percentile is that of objects.
+    """
+    bottom, median, top = (float(v) for v in np.percentile(values, (low, 50, high)))
+    limit = median + OUTLIER_SPREADS * (median - bottom)
+    return np.inf if top > limit else limit
+
+
 def invert_intensities(normalized: np.ndarray, has_contrast: np.ndarray) -> np.ndarray:
     """Give ``1 - x`` for the channels that have contrast; shape (C, Y, X), float32."""
     inverted = normalized.copy()

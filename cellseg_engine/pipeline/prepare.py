@@ -56,7 +56,7 @@ class PreparedPlane:
         self._pixels = pixels
         self._preparation = preparation
         settings = preparation.settings
-        sample = _choose(sample_pixels(pixels), preparation)
+        sample = choose_channels(sample_pixels(pixels), preparation)
         # the sample of a small plane is all of it, so that channels are chosen only once
         self._chosen = sample if sample.shape[1:] == pixels.shape[1:] else None
         self._bounds = contrast_bounds(sample, settings.percentile_low, settings.percentile_high)
@@ -89,7 +89,7 @@ class PreparedPlane:
     def _choose_rows(self, rows: slice) -> np.ndarray:
         if self._chosen is not None:
             return self._chosen[:, rows]
-        return _choose(self._pixels[:, rows], self._preparation)
+        return choose_channels(self._pixels[:, rows], self._preparation)
 
     def _find_extremes(self) -> bool:
         """Look at the smallest and largest value of each channel of each strip."""
@@ -140,7 +140,7 @@ def prepare_stack(
     )
     middle = stack.pixels[len(stack.pixels) // 2, stack.pixels.shape[1] // 2]
     if settings.invert != "auto":
-        _choose(middle[:, :1], preparation)
+        choose_channels(middle[:, :1], preparation)
         return preparation
     plane = preparation.plane(middle)
     bright = plane.has_contrast and has_bright_background(plane.first_channel())
@@ -203,7 +203,8 @@ def resize_fields(fields: Fields, shape: tuple[int, int]) -> Fields:
     )
 
 
-def _choose(pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
+def choose_channels(pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """Give the channels of the model (C, Y, X), as they are in the image."""
     return select_channels(
         pixels,
         is_rgb=preparation.is_rgb,

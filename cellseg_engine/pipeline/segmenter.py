@@ -2,8 +2,9 @@
 
 image + axes -> planes -> channels -> normalise -> (size estimate) -> resize -> tiles -> network
 -> blend -> resize back -> dynamics -> clusters -> flow check -> holes, sizes -> linked planes
--> tracks -> labels, table. With a ``volume_mode`` a stack is looked at from three sides, the fields
-are fused, and the steps after them are those of volumes.
+-> tracks -> labels, table; and a second look where what stands out was not found. With a
+``volume_mode`` a stack is looked at from three sides, the fields are fused, and the steps after
+them are those of volumes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ from cellseg_engine.pipeline.prepare import (
 )
 from cellseg_engine.pipeline.progress import ProgressCallback, Ticker
 from cellseg_engine.pipeline.result import Segmentation
+from cellseg_engine.pipeline.second_look import choose_look, prepare_second_look
 from cellseg_engine.pipeline.size import SizeEstimate, estimate_diameter
 from cellseg_engine.pipeline.tracking import check_trackable
 from cellseg_engine.pipeline.volume import (
@@ -140,16 +143,28 @@ class Segmenter:
         clock = _Clock()
         ticker = Ticker(progress, is_cancelled)
         preparation = prepare_stack(stack, settings, channel_names, self.model.card.n_channels)
+        look = _Look(
+            stack, keep_fields, channel_names, pixel_size_um or {}, diameter_source, ticker, clock
+        )
+        found = self._look(look, preparation)
+        again = prepare_second_look(stack, preparation, found)
+        if again is None:
+            return found
+        return choose_look(stack, again, found, self._look(look, again))
+
+    def _look(self, look: _Look, preparation: Preparation) -> Segmentation:
+        """Find the objects that are seen with one contrast."""
+        settings, stack, ticker, clock = preparation.settings, look.stack, look.ticker, look.clock
         with clock("size"):
             if settings.diameter_px > 0:
-                size = SizeEstimate(settings.diameter_px, diameter_source, 0.0, True)
+                size = SizeEstimate(settings.diameter_px, look.diameter_source, 0.0, True)
             else:
                 size = self._estimate(stack, preparation, settings, ticker)
         is_volume = settings.volume_mode != "planes"
-        work = StackWork(stack, keep_fields, channel_names, 3 if is_volume else 2)
+        work = StackWork(stack, look.keep_fields, look.channel_names, 3 if is_volume else 2)
         if is_volume:
             facts = self._segment_volumes(
-                work, stack, preparation, size.diameter_px, pixel_size_um or {}, ticker, clock
+                work, stack, preparation, size.diameter_px, look.pixel_size_um, ticker, clock
             )
         else:
             facts = self._segment_planes(work, stack, preparation, size.diameter_px, ticker, clock)
@@ -343,6 +358,19 @@ def segment(
         See `Segmenter` and `Segmenter.segment`.
     """
     return Segmenter(make_settings(settings)).segment(image, axes, **options)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is the same for each look at an image; see `Segmenter.segment`."""
+
+    stack: PlaneStack
+    keep_fields: bool
+    channel_names: Sequence[str]
+    pixel_size_um: Mapping[str, float]
+    diameter_source: str
+    ticker: Ticker
+    clock: _Clock
 
 
 class _Clock:

@@ -2,9 +2,7 @@
 
 The papers change the geometry of their training images only (Stringer et al. 2021). These
 changes are ours: dim objects beside bright ones, uneven illumination, few pixels for an object,
-blur and noise are what a network meets on other people's microscopes. Images with next to no
-objects are a case of their own: percentiles that fall into the background make its noise as
-large as 1 and the objects many times as bright.
+blur and noise are what a network meets on other people's microscopes.
 """
 
 from __future__ import annotations
@@ -22,13 +20,10 @@ BLUR_RANGE_PX = (0.4, 1.5)
 NOISE_RANGE = (0.0, 0.1)
 COARSENESS_RANGE = (1.3, 3.5)
 """Pixels of a view for one of a coarser image."""
-SPARSE_GAIN_RANGE = (1.0, 15.0)
-SPARSE_OFFSET_RANGE = (0.0, 0.5)
-SPARSE_NOISE_RANGE = (0.03, 0.25)
 CHANCE = 0.35
 """Of each change to happen to a view."""
 RARE_CHANCE = 0.15
-"""Of a view to look like one of a sparse image, and to be coarse."""
+"""Of a view to be coarse."""
 
 
 def vary_intensity(rng: np.random.Generator, pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -48,7 +43,7 @@ def vary_intensity(rng: np.random.Generator, pixels: np.ndarray, labels: np.ndar
     -------
     float32 of shape (C, Y, X).
     """
-    happens = rng.random(8) < np.array([CHANCE] * 6 + [RARE_CHANCE] * 2)
+    happens = rng.random(7) < np.array([CHANCE] * 6 + [RARE_CHANCE])
     changed = pixels
     if happens[0]:
         gains = rng.uniform(*OBJECT_GAIN_RANGE, int(labels.max()) + 1).astype(np.float32)
@@ -68,11 +63,6 @@ def vary_intensity(rng: np.random.Generator, pixels: np.ndarray, labels: np.ndar
         noise = rng.standard_normal(labels.shape, np.float32)
         changed = changed + np.float32(rng.uniform(*NOISE_RANGE)) * noise
     if happens[6]:
-        gain = np.exp(rng.uniform(*np.log(SPARSE_GAIN_RANGE)))
-        noise = rng.standard_normal(labels.shape, np.float32)
-        changed = np.float32(gain) * changed + np.float32(rng.uniform(*SPARSE_OFFSET_RANGE))
-        changed = changed + np.float32(rng.uniform(*SPARSE_NOISE_RANGE)) * noise
-    if happens[7]:
         changed = _coarsen(changed, rng.uniform(*COARSENESS_RANGE))
     used = pixels.any(axis=(1, 2), keepdims=True)
     return np.where(used, changed, np.float32(0)).astype(np.float32, copy=False)

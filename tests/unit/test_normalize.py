@@ -11,6 +11,7 @@ from cellseg_engine.core.normalize import (
     has_bright_background,
     invert_intensities,
     normalize_percentiles,
+    outlier_limit,
 )
 
 
@@ -77,3 +78,15 @@ def test_background_is_told_from_both_sides() -> None:
     image = objects + rng.normal(0, 0.02, objects.shape).astype(np.float32)
     assert not has_bright_background(normalize_percentiles(image[None])[0][0])
     assert has_bright_background(normalize_percentiles(1 - image[None])[0][0])
+
+
+def test_a_percentile_of_the_background_is_told_from_one_of_objects() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(100, 5, (200, 200))
+    one, many = noise.copy(), noise.copy()
+    one[50:60, 50:60] = 900
+    many[50:90, 50:90] = 900
+    assert outlier_limit(one) < 200
+    assert outlier_limit(many) == np.inf
+    assert outlier_limit(np.where(one > 500, one, 0)) == 0  # a background without noise
+    assert (noise > outlier_limit(noise)).sum() == 0

@@ -58,13 +58,6 @@ def test_objects_are_dimmed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.ptp(means) > 0.3
 
 
-def test_some_views_are_those_of_a_sparse_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intensity, "CHANCE", 0.0)
-    assert max(view[0].max() for view in views(60)) > 5
-    background = [view[0][LABELS == 0].std() for view in views(60)]
-    assert max(background) > 0.1
-
-
 def test_some_views_are_coarse() -> None:
     edges = np.abs(np.diff(intensity._coarsen(PIXELS, 3.0)[0])).max()
     assert edges < 0.7 * np.abs(np.diff(PIXELS[0])).max()

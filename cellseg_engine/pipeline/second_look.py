@@ -1,0 +1,131 @@
+"""A second look at images with next to no objects, whose percentiles show nothing but background.
+
+Percentiles 1 and 99 (Stringer et al. 2021) are those of the background where objects cover less
+than 1 % of an image: a network then sees its noise as large as 1, and objects many times as
+bright, which it misses. Pixels that stand out and lie in no object give this away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cellseg_engine.core.axes import PlaneStack
+from cellseg_engine.core.normalize import outlier_limit, sample_pixels
+from cellseg_engine.pipeline.prepare import Preparation, choose_channels
+from cellseg_engine.pipeline.result import Segmentation
+from cellseg_engine.settings import Settings
+
+MAX_COVERED = 0.02
+"""Of an image by its objects; with more it is none with next to no objects."""
+MIN_OUTLIERS = 15
+"""Fewer pixels than the smallest object has are dust."""
+ENOUGH_EXPLAINED = 0.5
+"""Of the pixels that stand out, inside of objects."""
+_PERCENTILES = ("percentile_low", "percentile_high")
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Pixels that stand out of the background of an image, and how many lie in objects.
+
+    Attributes
+    ----------
+    percentile
+        The lowest, over planes, of those that are the median of these pixels.
+    """
+
+    count: int = 0
+    in_objects: int = 0
+    percentile: float = 100.0
+
+    @property
+    def explained(self) -> float:
+        """Part of them that lies in objects, 0 to 1."""
+        return self.in_objects / self.count if self.count else 1.0
+
+
+def find_outliers(stack: PlaneStack, preparation: Preparation, labels: np.ndarray) -> Outliers:
+    """Find the pixels that stand out where the percentiles do not show them.
+
+    Parameters
+    ----------
+    labels
+        Of the planes of the stack, int32 of shape (..., Y, X).
+    """
+    settings = preparation.settings
+    low, high = settings.percentile_low, settings.percentile_high
+    if preparation.invert:
+        low, high = 100 - high, 100 - low
+    found = Outliers()
+    for plane, ids in zip(stack.planes(), labels.reshape(-1, *labels.shape[-2:]), strict=True):
+        values = choose_channels(sample_pixels(plane), preparation)[0].astype(np.float64)
+        if preparation.invert:
+            values *= -1
+        stands_out = values > outlier_limit(values, low, high)
+        count = int(np.count_nonzero(stands_out))
+        if count < MIN_OUTLIERS:
+            continue
+        found = Outliers(
+            found.count + count,
+            found.in_objects + int(np.count_nonzero(sample_pixels(ids[np.newaxis])[0][stands_out])),
+            min(found.percentile, 100 * (1 - count / (2 * values.size))),
+        )
+    return found
+
+
+def prepare_second_look(
+    stack: PlaneStack, preparation: Preparation, found: Segmentation
+) -> Preparation | None:
+    """Decide whether to look at an image again, and with which percentiles.
+
+    Only after the default ones: others are taken literally.
+
+    Returns
+    -------
+    With the high percentile (of a bright background: the low one) that shows what stands out; or
+    None, where nothing does or it was found.
+    """
+    settings = preparation.settings
+    fields = Settings.model_fields
+    if any(getattr(settings, name) != fields[name].default for name in _PERCENTILES):
+        return None
+    if np.count_nonzero(found.labels) > MAX_COVERED * found.labels.size:
+        return None
+    outliers = find_outliers(stack, preparation, found.labels)
+    if not outliers.count and settings.invert == "auto":
+        # a background without objects to compare it with is not told to be bright
+        preparation = replace(preparation, invert=not preparation.invert)
+        outliers = find_outliers(stack, preparation, found.labels)
+    if outliers.explained >= ENOUGH_EXPLAINED:
+        return None
+    name, value = "percentile_high", outliers.percentile
+    if preparation.invert:
+        name, value = "percentile_low", 100 - outliers.percentile
+    return replace(preparation, settings=settings.model_copy(update={name: value}))
+
+
+def choose_look(
+    stack: PlaneStack, again: Preparation, first: Segmentation, second: Segmentation
+) -> Segmentation:
+    """Give the result with more of what stands out in its objects; the second says that it is."""
+    as_first = replace(again, settings=first.settings)
+    explained, more = (
+        find_outliers(stack, as_first, look.labels).explained for look in (first, second)
+    )
+    if more <= explained:
+        return first
+    used = {name: getattr(second.settings, name) for name in _PERCENTILES}
+    first_ones = " and ".join(f"{getattr(first.settings, name):g}" for name in _PERCENTILES)
+    warning = (
+        f"The few bright pixels lie outside the percentiles {first_ones} and were not found with "
+        f"them, so the image was looked at again with {used['percentile_low']:.6g} and "
+        f"{used['percentile_high']:.6g}."
+    )
+    return replace(
+        second,
+        settings=first.settings,
+        provenance={**second.provenance, "second_look": used},
+        warnings=(warning, *second.warnings),
+    )
