@@ -6,6 +6,7 @@ regression; a segmentation at that size gives the final one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ MAX_REFINED_PX = 1024
 MAX_MASK_PX = 2048
 """From twice this side on, the window is looked for in every n-th pixel of the first pass."""
 FLOW_THRESHOLD = 0.4
+MAX_REFINEMENTS = 3
+SETTLED = 0.2
+"""Logarithm of the change of the diameter from which on it is refined once more."""
 
 
 @dataclass(frozen=True)
@@ -112,15 +116,31 @@ def _estimate_plane(
         raise AssertionError("checked by the caller")
     first_scale = model.card.diam_mean_px / model.card.diam_labels_px
     rows = as_rows(whole)
-    shape = rows.shape[1:]
     first = predict_at_scale(model, rows, first_scale, settings, ticker)
     style_diameter = model.size_model.predict(first.style)
-    scale = model.size_model.diam_mean_px / style_diameter
     step = max(1, max(first.logit.shape) // MAX_MASK_PX)
     mask = first.logit[::step, ::step] > 0
-    window = densest_window(mask, shape, round(MAX_REFINED_PX / scale))
+    refined = style_diameter
+    for _ in range(MAX_REFINEMENTS):
+        scale = model.size_model.diam_mean_px / refined
+        window = densest_window(mask, rows.shape[1:], round(MAX_REFINED_PX / scale))
+        labels = _segment_window(model, rows, window, scale, settings, ticker)
+        before, refined = refined, median_diameter(labels)
+        if not refined or abs(math.log(refined / before)) < SETTLED:
+            break
+    return style_diameter, refined
+
+
+def _segment_window(
+    model: FlowUNet,
+    rows: Rows,
+    window: tuple[slice, slice],
+    scale: float,
+    settings: Settings,
+    ticker: Ticker,
+) -> np.ndarray:
+    """Give the objects of a part of a plane that count for the diameter; int32 labels."""
     plane = rows.rows(window[0].start, window[0].stop)[:, :, window[1]]
-    is_part = plane.shape[1:] != shape
     fields = predict_at_scale(model, plane, scale, settings, ticker)
     labels = trace_objects(
         fields,
@@ -132,10 +152,10 @@ def _estimate_plane(
     errors = flow_errors(labels, fields.flows, model.card.flow_variant)  # type: ignore[arg-type]
     labels = keep_labels(labels, ~(errors > FLOW_THRESHOLD))
     labels = solid_objects(resize_nearest(labels, (plane.shape[1], plane.shape[2])))
-    if is_part:  # objects that the window cuts would make the diameter too small
+    if plane.shape[1:] != rows.shape[1:]:  # objects cut by the window make the diameter too small
         whole = keep_labels(labels, ~touches_edge(labels))
         labels = whole if whole.any() else labels
-    return style_diameter, median_diameter(labels)
+    return labels
 
 
 def densest_window(mask: np.ndarray, shape: tuple[int, int], side: int) -> tuple[slice, slice]:
