@@ -6,7 +6,6 @@ regression; a segmentation at that size gives the final one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,8 +29,8 @@ MAX_MASK_PX = 2048
 """From twice this side on, the window is looked for in every n-th pixel of the first pass."""
 FLOW_THRESHOLD = 0.4
 MAX_REFINEMENTS = 3
-SETTLED = 0.2
-"""Logarithm of the change of the diameter from which on it is refined once more."""
+LARGER = 1.2
+"""From so many times the diameter before on, it is refined once more."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def _estimate_plane(
         window = densest_window(mask, rows.shape[1:], round(MAX_REFINED_PX / scale))
         labels = _segment_window(model, rows, window, scale, settings, ticker)
         before, refined = refined, median_diameter(labels)
-        if not refined or abs(math.log(refined / before)) < SETTLED:
+        if refined < LARGER * before:
             break
     return style_diameter, refined
 
