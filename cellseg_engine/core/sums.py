@@ -47,13 +47,13 @@ def mean_of_voxels(labels: np.ndarray, values: Callable[[int], np.ndarray]) -> n
     Parameters
     ----------
     labels
-        int32 of shape (Z, Y, X), ids 1 to n, all of which occur.
+        int32 of shape (Z, Y, X), ids 1 to n.
     values
         Gives the values (Y, X) of a plane by its number.
 
     Returns
     -------
-    float64 of shape (n,).
+    float64 of shape (n,), NaN for ids that do not occur.
     """
     return _means(labels, ((plane, values(z)) for z, plane in enumerate(labels) if plane.any()))
 
@@ -63,4 +63,5 @@ def _means(labels: np.ndarray, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -
     sums = np.zeros(int(labels.max(initial=0)) + 1)
     for ids, values in parts:
         sums += np.bincount(ids.ravel(), np.asarray(values, np.float64).ravel(), sums.size)
-    return np.asarray(sums[1:] / areas(labels)[1:])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums[1:] / areas(labels)[1:])

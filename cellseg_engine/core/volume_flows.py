@@ -11,6 +11,7 @@ import numpy as np
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.flows import labels_to_flows
 from cellseg_engine.core.resize import nearest_indices
+from cellseg_engine.core.sums import mean_of_voxels
 from cellseg_engine.core.volumes import VIEWS, View
 from cellseg_engine.errors import ImageError
 
@@ -92,13 +93,8 @@ def volume_flow_errors(
             "(3, Z, Y, X) and (Z, Y, X) are needed."
         )
     target = volume_flows(labels, variant, anisotropy)
-    n_ids = int(labels.max(initial=0)) + 1
-    counts, sums = np.zeros(n_ids), np.zeros(n_ids)
-    for z, plane in enumerate(labels):
-        ids = plane.ravel()
-        difference = (target[:, z] - flows[:, z]).astype(np.float64)
-        counts += np.bincount(ids, minlength=n_ids)
-        sums += np.bincount(ids, (difference**2).sum(axis=0).ravel(), n_ids)
-    counts[0] = 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(counts > 0, sums / counts, np.nan))
+
+    def difference(z: int) -> np.ndarray:
+        return np.asarray(((target[:, z] - flows[:, z]).astype(np.float64) ** 2).sum(axis=0))
+
+    return np.append(np.nan, mean_of_voxels(labels, difference))

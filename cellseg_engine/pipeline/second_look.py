@@ -28,56 +28,76 @@ _PERCENTILES = ("percentile_low", "percentile_high")
 
 @dataclass(frozen=True)
 class Outliers:
-    """Pixels that stand out of the background of an image, and how many lie in objects.
+    """The pixels that stand out of the background of an image.
 
     Attributes
     ----------
+    places
+        For each plane the indices of these pixels in its flattened sample.
     percentile
         The lowest, over planes, of those that are the median of these pixels.
     """
 
-    count: int = 0
-    in_objects: int = 0
-    percentile: float = 100.0
+    places: tuple[np.ndarray, ...]
+    percentile: float
 
-    @property
-    def explained(self) -> float:
-        """Part of them that lies in objects, 0 to 1."""
-        return self.in_objects / self.count if self.count else 1.0
+    def explained(self, labels: np.ndarray) -> float:
+        """Give the part of them that lies in objects, 0 to 1; 1 where nothing stands out.
+
+        Parameters
+        ----------
+        labels
+            Of the planes, int32 of shape (..., Y, X).
+        """
+        planes = labels.reshape(-1, 1, *labels.shape[-2:])
+        inside = [
+            np.count_nonzero(sample_pixels(plane).ravel()[where])
+            for plane, where in zip(planes, self.places, strict=True)
+            if where.size
+        ]
+        count = sum(where.size for where in self.places)
+        return sum(inside) / count if count else 1.0
 
 
-def find_outliers(stack: PlaneStack, preparation: Preparation, labels: np.ndarray) -> Outliers:
-    """Find the pixels that stand out where the percentiles do not show them.
+@dataclass(frozen=True)
+class SecondLook:
+    """How to look at an image again, and what is hoped to be found.
 
-    Parameters
+    Attributes
     ----------
-    labels
-        Of the planes of the stack, int32 of shape (..., Y, X).
+    preparation
+        With the percentiles that show what stands out.
     """
-    settings = preparation.settings
-    low, high = settings.percentile_low, settings.percentile_high
-    if preparation.invert:
-        low, high = 100 - high, 100 - low
-    found = Outliers()
-    for plane, ids in zip(stack.planes(), labels.reshape(-1, *labels.shape[-2:]), strict=True):
-        values = choose_channels(sample_pixels(plane), preparation)[0].astype(np.float64)
-        if preparation.invert:
-            values *= -1
-        stands_out = values > outlier_limit(values, low, high)
-        count = int(np.count_nonzero(stands_out))
-        if count < MIN_OUTLIERS:
-            continue
-        found = Outliers(
-            found.count + count,
-            found.in_objects + int(np.count_nonzero(sample_pixels(ids[np.newaxis])[0][stands_out])),
-            min(found.percentile, 100 * (1 - count / (2 * values.size))),
+
+    preparation: Preparation
+    outliers: Outliers
+
+    def choose(self, first: Segmentation, second: Segmentation) -> Segmentation:
+        """Give the result that has more of what stands out in its objects.
+
+        The second says that it is one.
+        """
+        explained = self.outliers.explained
+        if explained(second.labels) <= explained(first.labels):
+            return first
+        used = {name: getattr(second.settings, name) for name in _PERCENTILES}
+        first_ones = " and ".join(f"{getattr(first.settings, name):g}" for name in _PERCENTILES)
+        warning = (
+            f"The few bright pixels lie outside the percentiles {first_ones} and were not found "
+            f"with them, so the image was looked at again with {used['percentile_low']:.6g} and "
+            f"{used['percentile_high']:.6g}."
         )
-    return found
+        return replace(
+            second,
+            settings=first.settings,
+            provenance={**second.provenance, "second_look": used},
+            warnings=(warning, *second.warnings),
+        )
 
 
-def prepare_second_look(
+def plan_second_look(
     stack: PlaneStack, preparation: Preparation, found: Segmentation
-) -> Preparation | None:
+) -> SecondLook | None:
     """Decide whether to look at an image again, and with which percentiles.
 
     Only after the default ones: others are taken literally.
@@ -93,39 +113,35 @@ def prepare_second_look(
         return None
     if np.count_nonzero(found.labels) > MAX_COVERED * found.labels.size:
         return None
-    outliers = find_outliers(stack, preparation, found.labels)
-    if not outliers.count and settings.invert == "auto":
+    outliers = find_outliers(stack, preparation)
+    if not any(where.size for where in outliers.places) and settings.invert == "auto":
         # a background without objects to compare it with is not told to be bright
         preparation = replace(preparation, invert=not preparation.invert)
-        outliers = find_outliers(stack, preparation, found.labels)
-    if outliers.explained >= ENOUGH_EXPLAINED:
+        outliers = find_outliers(stack, preparation)
+    if outliers.explained(found.labels) >= ENOUGH_EXPLAINED:
         return None
     name, value = "percentile_high", outliers.percentile
     if preparation.invert:
         name, value = "percentile_low", 100 - outliers.percentile
-    return replace(preparation, settings=settings.model_copy(update={name: value}))
+    again = replace(preparation, settings=settings.model_copy(update={name: value}))
+    return SecondLook(again, outliers)
 
 
-def choose_look(
-    stack: PlaneStack, again: Preparation, first: Segmentation, second: Segmentation
-) -> Segmentation:
-    """Give the result with more of what stands out in its objects; the second says that it is."""
-    as_first = replace(again, settings=first.settings)
-    explained, more = (
-        find_outliers(stack, as_first, look.labels).explained for look in (first, second)
-    )
-    if more <= explained:
-        return first
-    used = {name: getattr(second.settings, name) for name in _PERCENTILES}
-    first_ones = " and ".join(f"{getattr(first.settings, name):g}" for name in _PERCENTILES)
-    warning = (
-        f"The few bright pixels lie outside the percentiles {first_ones} and were not found with "
-        f"them, so the image was looked at again with {used['percentile_low']:.6g} and "
-        f"{used['percentile_high']:.6g}."
-    )
-    return replace(
-        second,
-        settings=first.settings,
-        provenance={**second.provenance, "second_look": used},
-        warnings=(warning, *second.warnings),
-    )
+def find_outliers(stack: PlaneStack, preparation: Preparation) -> Outliers:
+    """Find the pixels that stand out where the percentiles do not show them."""
+    settings = preparation.settings
+    low, high = settings.percentile_low, settings.percentile_high
+    if preparation.invert:
+        low, high = 100 - high, 100 - low
+    places, percentile = [], 100.0
+    for plane in stack.planes():
+        values = choose_channels(sample_pixels(plane), preparation)[0].astype(np.float64)
+        if preparation.invert:
+            values *= -1
+        where = np.flatnonzero(values > outlier_limit(values, low, high))
+        if where.size < MIN_OUTLIERS:
+            where = where[:0]
+        else:
+            percentile = min(percentile, 100 * (1 - where.size / (2 * values.size)))
+        places.append(where)
+    return Outliers(tuple(places), percentile)

@@ -36,10 +36,11 @@ from cellseg_engine.pipeline.prepare import (
 )
 from cellseg_engine.pipeline.progress import ProgressCallback, Ticker
 from cellseg_engine.pipeline.result import Segmentation
-from cellseg_engine.pipeline.second_look import choose_look, prepare_second_look
+from cellseg_engine.pipeline.second_look import plan_second_look
 from cellseg_engine.pipeline.size import SizeEstimate, estimate_diameter
 from cellseg_engine.pipeline.tracking import check_trackable
 from cellseg_engine.pipeline.volume import (
+    Anisotropy,
     VolumeNetwork,
     area_warnings,
     check_side_model,
@@ -137,51 +138,56 @@ class Segmenter:
         stack = to_planes(image, axes)
         check_trackable(stack, settings)
         check_finite(stack.pixels)
+        anisotropy = None
         if settings.volume_mode != "planes":
             check_volume(stack, settings)
-            find_anisotropy(settings, pixel_size_um or {})
-        clock = _Clock()
-        ticker = Ticker(progress, is_cancelled)
+            anisotropy = find_anisotropy(settings, pixel_size_um or {})
         preparation = prepare_stack(stack, settings, channel_names, self.model.card.n_channels)
         look = _Look(
-            stack, keep_fields, channel_names, pixel_size_um or {}, diameter_source, ticker, clock
+            stack,
+            keep_fields,
+            channel_names,
+            pixel_size_um or {},
+            anisotropy,
+            diameter_source,
+            Ticker(progress, is_cancelled),
+            _Clock(),
         )
         found = self._look(look, preparation)
-        again = prepare_second_look(stack, preparation, found)
+        again = plan_second_look(stack, preparation, found)
         if again is None:
             return found
-        return choose_look(stack, again, found, self._look(look, again))
+        return again.choose(found, self._look(look, again.preparation))
 
     def _look(self, look: _Look, preparation: Preparation) -> Segmentation:
         """Find the objects that are seen with one contrast."""
-        settings, stack, ticker, clock = preparation.settings, look.stack, look.ticker, look.clock
-        with clock("size"):
+        settings, stack = preparation.settings, look.stack
+        with look.clock("size"):
             if settings.diameter_px > 0:
                 size = SizeEstimate(settings.diameter_px, look.diameter_source, 0.0, True)
             else:
-                size = self._estimate(stack, preparation, settings, ticker)
-        is_volume = settings.volume_mode != "planes"
+                size = self._estimate(stack, preparation, settings, look.ticker)
+        is_volume = look.anisotropy is not None
         work = StackWork(stack, look.keep_fields, look.channel_names, 3 if is_volume else 2)
-        if is_volume:
+        if look.anisotropy is not None:
             facts = self._segment_volumes(
-                work, stack, preparation, size.diameter_px, look.pixel_size_um, ticker, clock
+                work, look, look.anisotropy, preparation, size.diameter_px
             )
         else:
-            facts = self._segment_planes(work, stack, preparation, size.diameter_px, ticker, clock)
-        provenance = self._provenance(preparation, size, facts, clock)
+            facts = self._segment_planes(work, look, preparation, size.diameter_px)
+        provenance = self._provenance(preparation, size, facts, look.clock)
         return work.finish(preparation, size, provenance, self._model_warnings())
 
     def _segment_planes(
         self,
         work: StackWork,
-        stack: PlaneStack,
+        look: _Look,
         preparation: Preparation,
         diameter_px: float,
-        ticker: Ticker,
-        clock: _Clock,
     ) -> dict[str, Any]:
         """Segment plane by plane; give facts for the record."""
         settings, card = preparation.settings, self.model.card
+        stack, ticker, clock = look.stack, look.ticker, look.clock
         iterations = derive_iterations(settings, diameter_px, card.diam_mean_px)
         for index, pixels in enumerate(stack.planes()):
             plane = preparation.plane(pixels)
@@ -212,16 +218,14 @@ class Segmenter:
     def _segment_volumes(
         self,
         work: StackWork,
-        stack: PlaneStack,
+        look: _Look,
+        anisotropy: Anisotropy,
         preparation: Preparation,
         diameter_px: float,
-        pixel_size_um: Mapping[str, float],
-        ticker: Ticker,
-        clock: _Clock,
     ) -> dict[str, Any]:
         """Segment each time point as one volume; give facts for the record."""
         settings = preparation.settings
-        anisotropy = find_anisotropy(settings, pixel_size_um)
+        stack, ticker, clock = look.stack, look.ticker, look.clock
         work.note((*anisotropy.warnings, *area_warnings(settings)))
         network = VolumeNetwork(self.model, self.side_model, settings)
         n_frames, n_planes, _, height, width = stack.pixels.shape
@@ -236,7 +240,7 @@ class Segmenter:
             anisotropy.value,
             derive_iterations(settings, diameter_px, self.model.card.diam_mean_px),
             variant_of(self.model),
-            math.prod(pixel_size_um.get(letter, 0.0) for letter in "ZYX"),
+            math.prod(look.pixel_size_um.get(letter, 0.0) for letter in "ZYX"),
         )
         for t in range(n_frames):
             with clock("network"):
@@ -362,12 +366,19 @@ def segment(
 
 @dataclass(frozen=True)
 class _Look:
-    """What is the same for each look at an image; see `Segmenter.segment`."""
+    """What is the same for each look at an image; see `Segmenter.segment`.
+
+    Attributes
+    ----------
+    anisotropy
+        Of volumes; None where planes are segmented one by one.
+    """
 
     stack: PlaneStack
     keep_fields: bool
     channel_names: Sequence[str]
     pixel_size_um: Mapping[str, float]
+    anisotropy: Anisotropy | None
     diameter_source: str
     ticker: Ticker
     clock: _Clock

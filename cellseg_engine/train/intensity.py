@@ -22,7 +22,7 @@ COARSENESS_RANGE = (1.3, 3.5)
 """Pixels of a view for one of a coarser image."""
 CHANCE = 0.35
 """Of each change to happen to a view."""
-RARE_CHANCE = 0.15
+COARSE_CHANCE = 0.15
 """Of a view to be coarse."""
 
 
@@ -43,7 +43,7 @@ def vary_intensity(rng: np.random.Generator, pixels: np.ndarray, labels: np.ndar
     -------
     float32 of shape (C, Y, X).
     """
-    happens = rng.random(7) < np.array([CHANCE] * 6 + [RARE_CHANCE])
+    happens = rng.random(7) < np.array([CHANCE] * 6 + [COARSE_CHANCE])
     changed = pixels
     if happens[0]:
         gains = rng.uniform(*OBJECT_GAIN_RANGE, int(labels.max()) + 1).astype(np.float32)

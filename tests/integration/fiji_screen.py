@@ -13,9 +13,9 @@ from tests.integration.fiji_host import ImageJ
 from tests.integration.service import wait_until
 
 KEEP_VARIABLE = "CELLSEG_SCREENSHOTS"
+"""A folder to keep the pictures in; those in docs/images were made so."""
 MIN_COLOURS = 3
 """Of a painted window without its frame: a window manager may draw that later, or not at all."""
-"""A folder to keep the pictures in; those in docs/images were made so."""
 
 _WINDOWS = """
 from java.awt import Window, Frame, Dialog

@@ -36,7 +36,7 @@ def test_the_same_view_looks_the_same_and_others_differ() -> None:
 
 def test_without_chance_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intensity, "CHANCE", 0.0)
-    monkeypatch.setattr(intensity, "RARE_CHANCE", 0.0)
+    monkeypatch.setattr(intensity, "COARSE_CHANCE", 0.0)
     assert all(np.array_equal(view, PIXELS) for view in views(5))
 
 
