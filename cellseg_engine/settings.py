@@ -4,8 +4,7 @@ Command-line options, the service's request schema, the CellProfiler settings, t
 Fiji ``#@`` headers and the reference page are all rendered from this class
 (``Settings.model_json_schema()``); nothing else lists settings.
 
-A name carries its unit. ``0`` or an explicit word stands for "decide for me",
-never null.
+A name carries its unit. ``0`` or a word stands for "decide for me", never null.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from cellseg_engine.declaring import explain, setting
 from cellseg_engine.errors import SettingsError
 
 DEFAULT_MODEL = "nuclei"
-
 SAME_MODEL = "same"
 _ABOVE_0 = r"[0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*"
 
@@ -326,7 +324,14 @@ class Settings(BaseModel):
         step=0.05,
         ge=0.05,
         le=0.5,
-        help="Share of a tile that overlaps its neighbours.",
+        help="Share of a tile of 224 px that overlaps its neighbours on each side.",
+    )
+    tiling: Literal["fewest", "cellpose"] = setting(
+        "fewest",
+        label="Tiling",
+        group="Running",
+        help="What the network sees at once, at its own scale: the fewest tiles of up to 640 px, "
+        "which is fastest, or tiles of 224 px as in Cellpose.",
     )
     batch_size: int = setting(
         0,
@@ -362,9 +367,8 @@ class Settings(BaseModel):
                 f"percentile_high {self.percentile_high:g}"
             )
         if self.max_area_px and self.max_area_px < self.min_area_px:
-            raise ValueError(
-                f"max_area_px {self.max_area_px} must not be below min_area_px {self.min_area_px}"
-            )
+            low, high = self.min_area_px, self.max_area_px
+            raise ValueError(f"max_area_px {high} must not be below min_area_px {low}")
         if self.track_max_gap and not self.track_threshold:
             raise ValueError(
                 f"track_max_gap {self.track_max_gap} needs a track_threshold above 0: without it "
@@ -387,12 +391,9 @@ def make_settings(values: Settings | dict[str, Any] | None = None, /, **more: An
         given and what is allowed.
     """
     if isinstance(values, Settings):
-        given = {name: getattr(values, name) for name in values.model_fields_set}
-    else:
-        given = dict(values or {})
-    given.update(more)
+        values = values.model_dump(exclude_unset=True)
     try:
-        return Settings.model_validate(given)
+        return Settings.model_validate({**(values or {}), **more})
     except ValidationError as error:
         raise SettingsError(
             explain(error, Settings.model_fields), hint="See `cellseg segment --help`."

@@ -19,7 +19,7 @@
 #@ Integer (label="Iterations", description="Steps of the flow dynamics; 0 derives them from the diameter. Raise it for very long cells.", value=0, min=0, max=100000, stepSize=50, persist=false) iterations
 #@ String (label="Flow interpolation", description="How the flow between pixels is read during the dynamics; nearest is the original paper's.", value="bilinear", choices={"bilinear", "nearest"}, persist=false) interpolation
 #@ String (label="Test-time augmentation", description="Average over flipped tiles, about four times slower: flips uses Cellpose's half-overlapping grid, paper the four shifted grids of Stringer et al. 2021.", value="none", choices={"none", "flips", "paper"}, persist=false) test_time_augmentation
-#@ Double (label="Tile overlap", description="Share of a tile that overlaps its neighbours.", value=0.1, min=0.05, max=0.5, stepSize=0.05, persist=false) tile_overlap
+#@ Double (label="Tile overlap", description="Share of a tile of 224 px that overlaps its neighbours on each side.", value=0.1, min=0.05, max=0.5, stepSize=0.05, persist=false) tile_overlap
 #@ Integer (label="Batch size [tiles]", description="Tiles that the network sees at once; changes memory and speed, never the result. 0 takes 1 on a CPU, where that is fastest, and 8 on a GPU.", value=0, min=0, max=1024, stepSize=1, persist=false) batch_size
 #@ String (label="Device", description="auto (a GPU when there is one), cpu, cuda, cuda:1 or mps.", value="auto", persist=false) device
 #@ String (label="Precision", description="Arithmetic of the network. auto is fp32; bf16 on CPUs with units for it (AMX), for models of which the same objects were seen in both. What was executed is recorded.", value="auto", choices={"auto", "fp32", "bf16", "fp16"}, persist=false) precision
@@ -37,6 +37,7 @@
 #@ Double (label="Largest calibrated volume [um^3]", description="As the largest volume, for images with a calibration; 0 sets no limit.", value=0.0, min=0.0, persist=false) max_volume_um3
 #@ Double (label="Smallest share of the median volume", description="Of volumes: objects below this share of the median volume are removed; 0 keeps all.", value=0.1, min=0.0, max=1.0, stepSize=0.05, persist=false) min_volume_share
 #@ Integer (label="Blocks of volumes [px]", description="Of volumes: side of the blocks, as cubes, in which fields become objects; changes memory, not the objects. 0 takes 288, which needs about 2.5 GB.", value=0, min=0, max=10000, persist=false) volume_block_px
+#@ String (label="Tiling", description="What the network sees at once, at its own scale: the fewest tiles of up to 640 px, which is fastest, or tiles of 224 px as in Cellpose.", value="fewest", choices={"fewest", "cellpose"}, persist=false) tiling
 # --- end generated ---
 
 from cellseg_jy import folder, problems

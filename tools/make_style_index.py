@@ -76,8 +76,13 @@ def main() -> int:
 
 
 def shipped_images(data: Path) -> list[Source]:
-    """Give the images that the shipped models are trained on, each kind of them once."""
-    rows = [row for plan in PLANS.values() for row in training_rows(data, plan, DIAM_MEAN_PX)]
+    """Give the planes that the shipped models are trained on."""
+    rows = [
+        row
+        for plan in PLANS.values()
+        for row in training_rows(data, plan, DIAM_MEAN_PX)
+        if row["kind"] in MODELS
+    ]
     return [
         Source(
             name=row["path"],

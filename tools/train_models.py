@@ -83,8 +83,20 @@ PLANS = {
         "Whole cells in phase contrast.",
         ("--epochs", "16"),
     ),
+    "nuclei3d": Plan(
+        "nuclei",
+        {"volume": 50, "fluo": 20, "fluo-large": 15, "fluo-small": 15},
+        "Nuclei in volumes of fluorescence, seen from three sides.",
+        ("--epochs", "8", "--slices", "all", "--anisotropy", "1"),
+    ),
 }
-KINDS = {"phase contrast, whole cells (T98G)": "phase", "E. coli, DAPI": "bacteria"}
+KINDS = {
+    "phase contrast, whole cells (T98G)": "phase",
+    "E. coli, DAPI": "bacteria",
+    "noisy fluorescent nuclei": "volume",
+}
+UNREADABLE = ("volumes/train/1137_mini",)
+"""Its image is noise in which no object can be seen: its grey values overflowed."""
 
 
 def main() -> int:
@@ -121,18 +133,12 @@ def training_rows(data: Path, plan: Plan, diam_mean_px: float) -> Iterator[dict[
     """Give the rows of the table of images; stained tissue comes in grey and as hematoxylin."""
     with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            kind = KINDS.get(row["kind"], row["kind"])
-            if row["role"] != "train" or row["axes"] not in ("YX", "YXS"):
+            if row["role"] != "train" or row["path"] in UNREADABLE:
                 continue
             image = data / f"{row['path']}_img.tif"
-            with tifffile.TiffFile(image) as tiff:
-                height, width = tiff.pages[0].shape[:2]
-            diameter = max(5, float(row["median_diameter_px"]))
-            side = math.sqrt(height * width) * diam_mean_px / diameter
-            if kind == "fluo" and diameter < SMALL_PX:
-                kind = "fluo-small"
-            if kind == "fluo" and side**2 >= LARGE_CROPS * 224**2:
-                kind = "fluo-large"
+            kind = KINDS.get(row["kind"], row["kind"])
+            if kind == "fluo":
+                kind = fluo_kind(image, float(row["median_diameter_px"]), diam_mean_px)
             if kind not in plan.weights:
                 continue
             for channel in ("gray", "hematoxylin") if row["axes"] == "YXS" else ("",):
@@ -146,6 +152,16 @@ def training_rows(data: Path, plan: Plan, diam_mean_px: float) -> Iterator[dict[
                     "axes": row["axes"],
                     "channel": channel,
                 }
+
+
+def fluo_kind(image: Path, diameter_px: float, diam_mean_px: float) -> str:
+    """Give the kind of an image of fluorescence: small objects, much to see, or neither."""
+    if diameter_px < SMALL_PX:
+        return "fluo-small"
+    with tifffile.TiffFile(image) as tiff:
+        height, width = tiff.pages[0].shape[:2]
+    side = math.sqrt(height * width) * diam_mean_px / diameter_px
+    return "fluo-large" if side**2 >= LARGE_CROPS * 224**2 else "fluo"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 from cellseg_engine.settings import Settings
 
 WIRE = 1
-CONTRACT_VERSION = 3
+CONTRACT_VERSION = 4
 
 
 def contract() -> dict[str, Any]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cellseg_engine.core.rows import Rows, as_rows
-from cellseg_engine.core.tiling import Augmentation, TileBlender, TileCutter, plan_tiles
+from cellseg_engine.core.tiling import (
+    TILE_PX,
+    Augmentation,
+    TileBlender,
+    TileCutter,
+    Tiling,
+    plan_tiles,
+)
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.runtimes import Runtime
 from cellseg_engine.nets.size_model import SizeModel
@@ -72,6 +80,7 @@ class FlowUNet:
         *,
         overlap: float = 0.1,
         augmentation: Augmentation = "none",
+        tiling: Tiling = "fewest",
         batch_size: int = 0,
         on_batch: Callable[[int, int], None] = lambda *_: None,
     ) -> Fields:
@@ -82,18 +91,20 @@ class FlowUNet:
         image
             float32 of shape (C, Y, X): normalised, at the scale of the model, C as the model's.
             As rows only one row of tiles of it is kept.
-        overlap, augmentation
+        overlap, augmentation, tiling
             See `cellseg_engine.core.tiling.plan_tiles`.
         batch_size
-            Tiles per call of the network; 0 takes what is fastest on the device.
+            Tiles per call of the network; 0 takes what is fastest on the device, fewer of large
+            ones.
         on_batch
             Called with (tiles done, tiles in all) before each batch and at the end; an
             exception raised there stops the work.
         """
         rows = as_rows(image)
-        plan = plan_tiles(rows.shape[1:], overlap=overlap, augmentation=augmentation)
+        plan = plan_tiles(rows.shape[1:], overlap=overlap, augmentation=augmentation, tiling=tiling)
         n_tiles = len(plan.tiles)
-        batch_size = min(batch_size or self._runtimes[0].best_batch, n_tiles)
+        best = self._runtimes[0].best_batch * TILE_PX**2 // math.prod(plan.tile_shape)
+        batch_size = min(batch_size or max(1, best), n_tiles)
         cutter = TileCutter(rows, plan)
         blender = TileBlender(plan, N_OUTPUTS)
         buffer = np.empty((batch_size, rows.shape[0], *plan.tile_shape), np.float32)

@@ -23,6 +23,7 @@ SHARED_SETTINGS = (
     "invert",
     "percentile_low",
     "percentile_high",
+    "anisotropy",
     "device",
 )
 
@@ -82,6 +83,14 @@ def reading_options(command: Command) -> Command:
         ),
         click.option("--min-objects", type=int, default=None, help="Fewer: image left out."),
         click.option("--axes", default="", help="What the dimensions are, e.g. CYX or YXS."),
+        click.option(
+            "--slices",
+            type=click.Choice(["planes", "all"]),
+            default="planes",
+            show_default=True,
+            help="What is learnt from stacks along Z: their planes, or all slices in XY, XZ and "
+            "YZ, for models that segment volumes.",
+        ),
         click.option(
             "--flow-cache",
             type=GivenPath(file_okay=False),

@@ -163,6 +163,7 @@ def predict_at_scale(
     return model.predict(
         scale_rows(plane, shape),
         overlap=settings.tile_overlap,
+        tiling=settings.tiling,
         augmentation=settings.test_time_augmentation,
         batch_size=settings.batch_size,
         on_batch=ticker.tiles,

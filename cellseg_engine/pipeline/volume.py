@@ -242,15 +242,8 @@ class VolumeNetwork:
             It does not fit.
         """
         in_file = plan.uses_a_file(available_bytes())
-        n_planes, n_channels, height, width = pixels.shape
-        # A volume is normalised as one plane is: as all its planes, one below the other.
-        tall = preparation.plane(
-            pixels.transpose(1, 0, 2, 3).reshape(n_channels, n_planes * height, width)
-        )
         seen = zeros((plan.n_channels, *plan.scaled_shape), in_file=in_file)
-        resize_volume(
-            lambda z: tall.rows(z * height, (z + 1) * height), n_planes, plan.scaled_shape, seen
-        )
+        tall = show_volume(pixels, preparation, seen)
         fields = zeros((4, *plan.scaled_shape), in_file=in_file)
         fuser = ViewFuser(fields[:3], fields[3], self.fusion)
         style = self._look(seen, fuser, ticker)
@@ -293,6 +286,30 @@ class VolumeNetwork:
                 "weights_sha256": list(side.weights_sha256),
             },
         }
+
+
+def show_volume(pixels: np.ndarray, preparation: Preparation, seen: np.ndarray) -> PreparedPlane:
+    """Write a volume as the network sees it, before it is cut into slices.
+
+    Parameters
+    ----------
+    pixels
+        ndarray of shape (Z, C, Y, X), C of the image.
+    preparation
+        The choices made for the image. Percentiles are those of the whole volume.
+    seen
+        float32 of shape (C, Z, Y, X), C of the model, written; the volume is resized to its shape.
+
+    Returns
+    -------
+    The volume normalised, as one plane: all its planes, one below the other.
+    """
+    n_planes, n_channels, height, width = pixels.shape
+    tall = preparation.plane(
+        pixels.transpose(1, 0, 2, 3).reshape(n_channels, n_planes * height, width)
+    )
+    resize_volume(lambda z: tall.rows(z * height, (z + 1) * height), n_planes, seen.shape[1:], seen)
+    return tall
 
 
 def check_side_model(model: FlowUNet, side: FlowUNet) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cellseg_engine.core.axes import PlaneStack, check_finite, to_planes
+from cellseg_engine.core.axes import check_finite, to_planes
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.labels import median_diameter
 from cellseg_engine.errors import CellSegError
@@ -24,6 +24,7 @@ from cellseg_engine.train.annotations import (
 )
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
+from cellseg_engine.train.slices import Slice, Slices, cut_planes, cut_volumes, volume_anisotropy
 from cellseg_engine.train.sources import Source
 
 MIN_DIAMETER_PX = 5.0
@@ -39,7 +40,8 @@ class TrainingImage:
     Attributes
     ----------
     name, kind, group
-        As of its `Source`; planes of a stack have the plane in their name and one group.
+        As of its `Source`; planes and slices of a stack have which one in their name, and one
+        group.
     pixels
         float32 of shape (C, Y, X), as the network sees it; channels that are empty at the end
         are left out.
@@ -48,7 +50,7 @@ class TrainingImage:
     flows
         float32 of shape (2, Y, X), read-only.
     diameter_px
-        Median diameter of its objects, at least 5.
+        Median diameter of its objects, or of all of its volume, at least 5.
     n_objects
         n.
     sha256
@@ -121,6 +123,8 @@ class DataOptions:
         Of the targets.
     axes
         What the dimensions of all images are, or empty.
+    slices
+        Of stacks along Z: their ``planes``, or ``all`` slices in XY, XZ and YZ.
     """
 
     settings: Settings
@@ -129,6 +133,7 @@ class DataOptions:
     disjoint: Disjoint = "split"
     flow_variant: FlowVariant = "v3"
     axes: str = ""
+    slices: Slices = "planes"
 
 
 def load_images(
@@ -151,27 +156,21 @@ def load_images(
     faults: list[tuple[Source, CellSegError]] = []
     for done, source in enumerate(sources, start=1):
         try:
-            stack, names, annotation = _read(source, options)
-            settings = options.settings
-            if source.channel:
-                settings = make_settings(settings, channel=source.channel)
-            preparation = prepare_stack(stack, settings, names, options.n_channels)
+            annotation, slices = _read(source, options)
         except CellSegError as error:
             faults.append((source, error))
         else:
             remarks += [Remark(source.name, "annotation", text) for text in annotation.remarks]
-            for index, pixels in enumerate(stack.planes()):
-                labels = annotation.planes.reshape(-1, *pixels.shape[1:])[index]
-                name = source.name if stack.n_planes == 1 else f"{source.name} plane {index + 1}"
-                clean = clean_labels(labels, options.disjoint)
+            for one in slices:
+                name = f"{source.name} {one.name}".rstrip()
+                clean = clean_labels(one.labels, options.disjoint)
                 remarks += [Remark(name, "labels", text) for text in clean.remarks]
-                prepared = preparation.plane(pixels)
-                reason = _reason_to_leave_out(clean, prepared.has_contrast, options.min_objects)
+                reason = _reason_to_leave_out(clean, one.has_contrast, options.min_objects)
                 if reason:
                     remarks.append(Remark(name, IMAGE_LEFT_OUT, reason))
                 else:
                     flows = cache.flows(clean.labels, options.flow_variant)
-                    images.append(_make_image(source, name, prepared.pixels, clean, flows))
+                    images.append(_make_image(source, name, one, clean, flows))
         progress(done, len(sources))
     _refuse_faults(faults, len(sources))
     if not images:
@@ -179,13 +178,20 @@ def load_images(
     return images, remarks
 
 
-def _read(source: Source, options: DataOptions) -> tuple[PlaneStack, tuple[str, ...], Annotation]:
+def _read(source: Source, options: DataOptions) -> tuple[Annotation, Iterator[Slice]]:
     data = read_image(source.image, axes=options.axes or source.axes or None)
     stack = to_planes(data.pixels, data.axes)
     check_finite(stack.pixels)
     time, depth, _, height, width = stack.pixels.shape
     annotation = read_annotation(source, (time, depth, height, width), stack.axes)
-    return stack, data.channel_names, annotation
+    settings = options.settings
+    if source.channel:
+        settings = make_settings(settings, channel=source.channel)
+    preparation = prepare_stack(stack, settings, data.channel_names, options.n_channels)
+    if options.slices == "all" and "Z" in stack.axes:
+        anisotropy = volume_anisotropy(stack, settings, data.pixel_size_um)
+        return annotation, cut_volumes(stack, annotation.planes, preparation, anisotropy)
+    return annotation, cut_planes(stack, annotation.planes, preparation)
 
 
 def _reason_to_leave_out(clean: CleanLabels, has_contrast: bool, min_objects: int) -> str:
@@ -197,10 +203,10 @@ def _reason_to_leave_out(clean: CleanLabels, has_contrast: bool, min_objects: in
 
 
 def _make_image(
-    source: Source, name: str, pixels: np.ndarray, clean: CleanLabels, flows: np.ndarray
+    source: Source, name: str, one: Slice, clean: CleanLabels, flows: np.ndarray
 ) -> TrainingImage:
-    n_used = 1 + max(np.flatnonzero(pixels.any(axis=(1, 2))), default=0)
-    kept = np.ascontiguousarray(pixels[:n_used])
+    n_used = 1 + max(np.flatnonzero(one.pixels.any(axis=(1, 2))), default=0)
+    kept = np.ascontiguousarray(one.pixels[:n_used])
     return TrainingImage(
         name=name,
         kind=source.kind,
@@ -208,7 +214,7 @@ def _make_image(
         pixels=kept,
         labels=clean.labels,
         flows=flows,
-        diameter_px=max(MIN_DIAMETER_PX, median_diameter(clean.labels)),
+        diameter_px=max(MIN_DIAMETER_PX, one.diameter_px or median_diameter(clean.labels)),
         n_objects=clean.n_objects,
         sha256=image_sha256(kept, clean.labels),
     )

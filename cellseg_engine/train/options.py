@@ -13,6 +13,7 @@ from cellseg_engine.train.annotations import Disjoint
 from cellseg_engine.train.dataset import Remark
 from cellseg_engine.train.recipes import Recipe
 from cellseg_engine.train.size_fit import SizeFit
+from cellseg_engine.train.slices import Slices
 from cellseg_engine.train.sources import Annotations
 from cellseg_engine.train.state import Trained
 
@@ -36,11 +37,13 @@ class TrainingOptions:
     start_from
         A model, the path of a weights file, or ``scratch``; empty for what the recipe says.
     settings
-        Of them the channels, percentiles, ``invert`` and ``device`` count.
+        Of them the channels, percentiles, ``invert``, ``anisotropy`` and ``device`` count.
     annotations, image_suffix, mask_suffix, role, kinds
         See `cellseg_engine.train.sources.find_sources`.
     axes
         What the dimensions of all images are, or empty.
+    slices
+        Of stacks along Z: their ``planes``, or ``all`` slices in XY, XZ and YZ.
     weights
         See `cellseg_engine.train.sampling.parse_weights`.
     disjoint
@@ -84,6 +87,7 @@ class TrainingOptions:
     role: str = "train"
     kinds: Sequence[str] = ()
     axes: str = ""
+    slices: Slices = "planes"
     weights: str = ""
     disjoint: Disjoint = "split"
     allow_chain: bool = False

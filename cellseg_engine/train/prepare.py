@@ -193,6 +193,7 @@ def data_options(options: TrainingOptions, card: ModelCard) -> DataOptions:
         disjoint=options.disjoint,
         flow_variant=cast(FlowVariant, card.flow_variant),
         axes=options.axes,
+        slices=options.slices,
     )
 
 

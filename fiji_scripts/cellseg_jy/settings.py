@@ -39,4 +39,5 @@ SETTINGS = (
     Parameter("max_volume_um3", "number", 0.0, ()),
     Parameter("min_volume_share", "number", 0.1, ()),
     Parameter("volume_block_px", "integer", 0, ()),
+    Parameter("tiling", "choice", "fewest", ("fewest", "cellpose")),
 )

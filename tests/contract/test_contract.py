@@ -116,7 +116,7 @@ def test_an_order_only_grows(tool: Any, orders: Any, settings: Any) -> None:
     with pytest.raises(tool.OrderError, match="released with model at place 1, where channel is"):
         tool.check_released(replace(order, names=swapped), settings, tool.GOLDEN)
     shorter = replace(order, names=order.names[:-1])
-    with pytest.raises(tool.OrderError, match="volume_block_px at place 34, where nothing is now"):
+    with pytest.raises(tool.OrderError, match="tiling at place 35, where nothing is now"):
         tool.check_released(shorter, settings, tool.GOLDEN)
     longer = replace(order, names=(*order.names, "diameter_scope"))
     assert tool.check_released(longer, settings, tool.GOLDEN)[-1] == CONTRACT_VERSION

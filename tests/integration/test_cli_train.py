@@ -67,6 +67,28 @@ def test_a_model_that_can_be_used_and_imported_at_once(
     assert cli("models", "remove", "mine").code == 0
 
 
+def test_a_model_from_all_slices_of_volumes(cli: Cli, tmp_path: Path) -> None:
+    image, labels = (np.stack([one] * 40) for one in disks(64))
+    for name, pixels in (("a_img", image), ("a_masks", labels)):
+        draw_stack(tmp_path / f"in/{name}.tif", pixels)
+    out = tmp_path / "deep"
+    outcome = cli(
+        "train", tmp_path / "in", "--out", out, *QUICK, "--slices", "all", "--min-objects", 1
+    )
+    assert outcome.code == 0, outcome.err
+    plan = json.loads((out / "training.json").read_text())["plan"]
+    names = [name for name, _ in plan["training"] + plan["held_out"]]
+    assert {name.split()[1] for name in names} == {"XY", "XZ", "YZ"}
+    outcome = cli("train", tmp_path / "in", "--out", out, *QUICK, "--slices", "sides")
+    assert outcome.code == 2
+    assert "'planes', 'all'" in outcome.err
+
+
+def draw_stack(path: Path, stack: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "ZYX"})
+
+
 def test_events_for_programs(cli: Cli, pairs: Path, tmp_path: Path) -> None:
     outcome = cli("train", pairs, "--out", tmp_path / "m", *QUICK, "--no-size-model", "--json")
     events = outcome.events

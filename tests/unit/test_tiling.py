@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from cellseg_engine.core.rows import ArrayRows
 from cellseg_engine.core.tiling import (
+    MAX_TILE_PX,
     TILE_PX,
     Augmentation,
     TileBlender,
     TileCutter,
     TilePlan,
+    Tiling,
     plan_tiles,
     taper_mask,
 )
@@ -34,16 +36,17 @@ def tiles_of(image: np.ndarray, plan: TilePlan) -> Iterator[np.ndarray]:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.integers(1, 600),
-    st.integers(1, 600),
+    st.integers(1, 900),
+    st.integers(1, 900),
     st.floats(0.05, 0.5),
     st.sampled_from(AUGMENTATIONS),
+    st.sampled_from(["fewest", "cellpose"]),
 )
 def test_cut_then_blend_is_the_identity(
-    height: int, width: int, overlap: float, augmentation: Augmentation
+    height: int, width: int, overlap: float, augmentation: Augmentation, tiling: Tiling
 ) -> None:
     image = np.random.default_rng(0).normal(size=(2, height, width)).astype(np.float32)
-    plan = plan_tiles((height, width), overlap=overlap, augmentation=augmentation)
+    plan = plan_tiles((height, width), overlap=overlap, augmentation=augmentation, tiling=tiling)
     blender = TileBlender(plan, 2, vector_channels=None)
     for index, tile in enumerate(tiles_of(image, plan)):
         blender.add(index, tile)
@@ -67,7 +70,7 @@ def test_a_network_that_follows_the_picture_gives_the_same_vectors_in_flipped_ti
 
 
 def test_tiles_that_come_out_of_order_are_refused() -> None:
-    plan = plan_tiles((512, 512))
+    plan = plan_tiles((512, 512), tiling="cellpose")
     blender = TileBlender(plan, 1, vector_channels=None)
     for index in range(4):
         blender.add(index, np.zeros((1, *plan.tile_shape)))
@@ -76,14 +79,38 @@ def test_tiles_that_come_out_of_order_are_refused() -> None:
 
 
 def test_official_grid() -> None:
-    plan = plan_tiles((512, 512))
+    plan = plan_tiles((512, 512), tiling="cellpose")
     assert plan.padded_shape == (528, 528)
     assert plan.offset == (8, 8)
     assert [tile.y for tile in plan.tiles[::3]] == [0, 152, 304]
-    assert len(plan_tiles((2048, 2048)).tiles) == 144
-    small = plan_tiles((100, 180))
+    assert len(plan_tiles((2048, 2048), tiling="cellpose").tiles) == 144
+    small = plan_tiles((100, 180), tiling="cellpose")
     assert small.tile_shape == (128, 208)
     assert len(small.tiles) == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 12_000), st.integers(1, 2_000), st.floats(0.05, 0.5))
+def test_the_fewest_tiles_cover_the_image_and_share_enough(
+    height: int, width: int, overlap: float
+) -> None:
+    plan = plan_tiles((height, width), overlap=overlap)
+    for axis, starts in enumerate(({t.y for t in plan.tiles}, {t.x for t in plan.tiles})):
+        side, length = plan.tile_shape[axis], plan.padded_shape[axis]
+        assert side <= min(MAX_TILE_PX, length)
+        assert side % 16 == 0
+        places = sorted(starts)
+        assert places[0] == 0 and places[-1] + side == length
+        steps = np.diff(places)
+        assert (side - steps >= 2 * overlap * TILE_PX - 1).all()
+        fewer = len(places) - 1
+        assert fewer == 0 or fewer * MAX_TILE_PX - (fewer - 1) * 2 * overlap * TILE_PX < length
+
+
+def test_the_fewest_tiles_repeat_little() -> None:
+    plan = plan_tiles((2048, 2048))
+    assert (len(plan.tiles), plan.tile_shape) == (16, (560, 560))
+    assert len(plan_tiles((256, 256)).tiles) == 1
 
 
 def test_flips_follow_the_parity_of_row_and_column() -> None:

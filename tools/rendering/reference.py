@@ -26,6 +26,7 @@ CELLPOSE = {
     "interpolation": "`interp`",
     "test_time_augmentation": "`augment` (flips)",
     "tile_overlap": "`tile_overlap`",
+    "tiling": "`bsize`",
     "batch_size": "`batch_size`",
     "device": "`gpu`, `device`",
     "stitch_threshold": "`stitch_threshold`",
