@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tifffile
+
+from cellseg_engine.io.images import read_image, read_labels
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MODEL = "nuclei"
+MODELS = {"nuclei": ("fluo", "histology"), "generalist": ("fluo", "phase"), "phase": ("phase",)}
+"""The models that are shipped, and kinds of validation images that each is for."""
+KINDS = {"phase contrast, whole cells (T98G)": "phase"}
+"""Kinds of the manifest in one word."""
 FIRST_MODEL = "nuclei-provisional"
 """Of the peer's own trainer; the parity of both programs is measured on it."""
 
@@ -37,19 +42,26 @@ class Labelled:
     diameter_px: float
 
 
-def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
-    """Read the validation images of nuclei of one kind, sorted by name; the first ``count``."""
+def read_rows(data: Path, role: str = "val") -> list[dict[str, str]]:
+    """Read the rows of the labelled images of a role, sorted by path; kinds in one word."""
     with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["path"].startswith("nuclei/val/")]
-    rows = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["path"])
+        rows = [row for row in csv.DictReader(file) if row["role"] == role]
+    return [
+        row | {"kind": KINDS.get(row["kind"], row["kind"])}
+        for row in sorted(rows, key=lambda row: row["path"])
+    ]
+
+
+def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
+    """Read the validation images of a kind; the first ``count``."""
     return [
         Labelled(
             row["path"].rpartition("/")[2],
-            tifffile.imread(data / f"{row['path']}_img.tif"),
-            tifffile.imread(data / f"{row['path']}_masks.tif").astype(np.int32),
+            read_image(data / f"{row['path']}_img.tif", axes=row["axes"]).pixels,
+            read_labels(data / f"{row['path']}_masks.tif")[0].astype(np.int32),
             float(row["median_diameter_px"]),
         )
-        for row in rows[: count or None]
+        for row in [row for row in read_rows(data) if row["kind"] == kind][: count or None]
     ]
 
 

@@ -21,8 +21,13 @@ from cellseg_engine.core.labels import areas, fill_holes, keep_labels
 from cellseg_engine.core.metrics import score_image
 from cellseg_engine.core.outlines import trace_outlines
 from cellseg_engine.pipeline.masks import fields_to_labels
+from cellseg_engine.pipeline.volume_fields import VolumeFields
+from cellseg_engine.pipeline.volume_masks import Tracing, trace_volume
 
 STEPS = 200
+DIAMETER_PX = 28.0
+"""Of the objects of the volume, in voxels."""
+STYLE = np.zeros(256, np.float32)
 Step = Callable[[], object]
 
 
@@ -46,7 +51,7 @@ def plane_steps(labels: np.ndarray, flows: np.ndarray, shifted: np.ndarray) -> d
         return keep_labels(filled, areas(filled) >= 15)
 
     logit = np.where(mask, 6.0, -6.0).astype(np.float32)
-    fields = Fields(flows, logit, np.zeros(256, np.float32))
+    fields = Fields(flows, logit, STYLE)
     return {
         "flow targets": lambda: labels_to_flows(labels),
         "dynamics, bilinear": bilinear,
@@ -61,8 +66,18 @@ def plane_steps(labels: np.ndarray, flows: np.ndarray, shifted: np.ndarray) -> d
 
 
 def volume_steps(mask: np.ndarray, flows: np.ndarray) -> dict[str, Step]:
-    """Give the dynamics of a volume as functions."""
+    """Give the steps of a volume as functions."""
+    shape = (mask.shape[0], mask.shape[1], mask.shape[2])
+    logit = np.where(mask, 6.0, -6.0).astype(np.float32)
+
+    def whole(mode: str) -> object:
+        fields = VolumeFields(np.concatenate([flows, logit[np.newaxis]]), shape, STYLE)
+        tracing = Tracing(make_settings(volume_mode=mode), 1.0, STEPS, "v3")
+        return trace_volume(fields, tracing, diameter_px=DIAMETER_PX, max_voxels=mask.size)
+
     return {
+        "volume fields to labels": lambda: whole("cellpose3"),
+        "volume fields to labels, flows checked": lambda: whole("fuse"),
         "volume dynamics, trilinear": lambda: follow_flows(flows, mask, STEPS),
         "volume dynamics, nearest": lambda: follow_flows(flows, mask, STEPS, "nearest"),
     }

@@ -5,6 +5,7 @@ prints JSON.
 """
 
 import json
+import resource
 import sys
 import time
 
@@ -15,7 +16,7 @@ NEEDED = ("dynamics, bilinear", "clustering")
 
 
 def run_steps(plane_steps, volume_steps, set_threads):
-    """Print the seconds of each step of the input named on the command line.
+    """Print the seconds of each step of the input named on the command line, and the peak memory.
 
     The two functions give steps by their names, in an order; all run once on a corner first, so
     that nothing is compiled while the time is taken.
@@ -37,4 +38,5 @@ def run_steps(plane_steps, volume_steps, set_threads):
             if not only or name in only or name in NEEDED:
                 step()
                 seconds[name] = time.perf_counter() - start
-    print(json.dumps(seconds))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "peak": peak}))

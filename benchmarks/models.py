@@ -7,7 +7,6 @@ with the diameter estimated; nothing was chosen on them.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _data import DATA
+from _data import DATA, read_rows
 from _report import DOCS, Bound, Section, describe_machine, own_versions
 from skimage.transform import resize
 
@@ -32,7 +31,6 @@ from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.zoo.store import CHECKOUT_FOLDER, find_model, list_models
 
 THRESHOLDS = (0.5, 0.75, 0.9)
-KINDS = {"phase contrast, whole cells (T98G)": "phase"}
 COLUMNS = (
     "images",
     "AP@0.5 pooled",
@@ -105,19 +103,12 @@ CHECKS = {
 }
 
 
-def read_rows(data: Path) -> list[dict[str, str]]:
-    """Read the rows of all labelled 2-D validation images."""
-    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["role"] == "val"]
-    return [row for row in rows if "Z" not in row["axes"]]
-
-
 def run_check(segmenter: Segmenter, check: Check, data: Path) -> Found:
     """Segment and score the images of one check."""
     settings = segmenter.settings.model_copy(update={"channel": check.channel})
     images, diameters = [], []
     for row in read_rows(data):
-        if KINDS.get(row["kind"], row["kind"]) != check.kind:
+        if row["kind"] != check.kind:
             continue
         image = read_image(data / f"{row['path']}_img.tif", axes=row["axes"])
         truth, _ = read_labels(data / f"{row['path']}_masks.tif")

@@ -87,7 +87,9 @@ def check_fields(work: Work) -> Section:
     ):
         model = Segmenter(_settings(model=str(path))).model
         own = {
-            (index, augmentation): model.predict(image, augmentation=augmentation, batch_size=8)
+            (index, augmentation): model.predict(
+                image, augmentation=augmentation, tiling="cellpose", batch_size=8
+            )
             for index, image in enumerate(images)
             for augmentation in ("none", "flips")
         }
@@ -251,7 +253,10 @@ def check_threads_and_batches(work: Work) -> Section:
     section.bounds.append(Bound("pixels that differ between numbers of threads", different, "=", 0))
     model = Segmenter(_settings()).model
     image = _textured_image()
-    fields = {size: _stacked(model.predict(image, batch_size=size)) for size in (1, 3, 8)}
+    fields = {
+        size: _stacked(model.predict(image, tiling="cellpose", batch_size=size))
+        for size in (1, 3, 8)
+    }
     errors = [relative_rms(fields[size], fields[1]) for size in fields]
     section.rows += [("fields", f"batch: {s}", e) for s, e in zip(fields, errors, strict=True)]
     section.bounds.append(Bound("largest error over batch sizes", max(errors), "<", 1e-5))
@@ -291,7 +296,8 @@ def write_golden(work: Work) -> None:
 
 
 def _settings(**values: object):  # type: ignore[no-untyped-def]
-    return make_settings({"device": "cpu", "precision": "fp32", "invert": "no", **values})
+    fixed = {"device": "cpu", "precision": "fp32", "invert": "no", "tiling": "cellpose"}
+    return make_settings({**fixed, **values})
 
 
 def _textured_image(side: int = 512) -> np.ndarray:

@@ -60,14 +60,18 @@ def plane_steps(labels, flows, shifted):
 
 
 def volume_steps(mask, flows):
-    """Give the dynamics of a volume as functions."""
+    """Give the steps of a volume as functions."""
 
     def follow(interp):
         return dynamics.follow_flows(
             flows * mask, np.nonzero(mask), niter=STEPS, interp=interp, device=CPU
         )
 
+    network, logit = flows * 5, np.where(mask, 6.0, -6.0).astype(np.float32)
     return {
+        "volume fields to labels": lambda: dynamics.compute_masks(
+            network, logit, niter=STEPS, interp=True, do_3D=True, min_size=15, device=CPU
+        ),
         "volume dynamics, trilinear": lambda: follow(True),
         "volume dynamics, nearest": lambda: follow(False),
     }

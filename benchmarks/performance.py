@@ -9,139 +9,57 @@ medians of the rounds.
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import _parts
 import numpy as np
 import tifffile
-from _data import DATA, MODEL, export_model, read_validation
-from _peer import Peer, clean_environment, find_peer_python
+from _data import DATA, MODELS, Labelled, read_validation
+from _programs import (
+    BF16,
+    DIAMETER_PX,
+    FP32,
+    PEER,
+    PEER_OFF,
+    SMALL_SIDE,
+    TORCH,
+    Bench,
+    Way,
+    draw_cells,
+)
 from _report import DOCS, Bound, Section
-from _synthetic import scatter_cells
 
+from cellseg_engine import Segmenter, make_settings
+from cellseg_engine.core.metrics import pool_scores, score_image
+from cellseg_engine.core.tiling import TILE_PX, plan_tiles
 from cellseg_engine.nets.choose_runtime import is_installed
 
-HERE = Path(__file__).resolve().parent
-DIAMETER_PX = 17.0
-"""Of the cells and of the network: nothing is resized, 2048 x 2048 px make 144 tiles."""
 FULL_SIDE = 2048
 SIDES = {"fp32": (512, 1024, 2048, 4096), "bf16": (512, 1024, 2048, 4096, 8192)}
 PEER_SIDES = (512, 1024, 2048)
 COUNTS = {"fp32": (10, 100, 500), "bf16": (10, 100, 500, 1000)}
 PEER_COUNTS = (10, 60)
-SMALL_SIDE = 256
 MANY = 500
+THRESHOLDS = (0.5, 0.75, 0.9)
 INTRODUCTION = (
     "How long whole images take on a CPU, and how much memory: this engine beside cellpose 3.1.1.3 "
     "(the peer), with the same weights (`nuclei`, for the peer as an official file), the same "
     "synthetic images (touching cells of 17 px, the network's own scale), the same diameter "
     "given and the same number of threads. *Peer* is cellpose as installed; *peer, mkldnn off* is "
-    "its other way to calculate on a CPU (`mkldnn=False`), which a user has to know of. Ratios are "
-    "how many times faster this engine is."
+    "its other way to calculate on a CPU (`mkldnn=False`), which a user has to know of. It sees "
+    "144 tiles of 224 px in an image of 2048 x 2048 px, this engine 16 of 552 px "
+    "([0031](decisions/0031-fewer-larger-tiles.md)); the peer's Python interface can be told to "
+    "take larger ones (`bsize`), its command line and window cannot. Ratios are how many times "
+    "faster this engine is."
 )
-
-
-@dataclass(frozen=True)
-class Way:
-    """One program with its settings."""
-
-    name: str
-    script: str
-    settings: tuple[tuple[str, Any], ...]
-
-    @property
-    def is_peer(self) -> bool:
-        """Say whether it is cellpose."""
-        return self.script == "peer_whole.py"
-
-    @property
-    def precision(self) -> str:
-        """Give the arithmetic of ours; empty for the peer."""
-        return str(dict(self.settings).get("precision", ""))
-
-
-def own_way(name: str, precision: str, runtime: str = "openvino") -> Way:
-    """Give this engine in a precision."""
-    return Way(name, "_whole_worker.py", (("precision", precision), ("runtime", runtime)))
-
-
-FP32, BF16 = own_way("ours, fp32", "fp32"), own_way("ours, bf16", "bf16")
-TORCH = own_way("ours, fp32, PyTorch alone", "fp32", "torch")
-PEER = Way("peer", "peer_whole.py", (("mkldnn", True),))
-PEER_OFF = Way("peer, mkldnn off", "peer_whole.py", (("mkldnn", False),))
-
-
-class Bench:
-    """What all parts need: the peer, its weights, images in a folder."""
-
-    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
-        self.rounds, self.threads = options.rounds, options.threads
-        self.with_torch: bool = options.with_torch
-        self.data: Path = options.data
-        self.python = find_peer_python(options.peer_python)
-        self.peer_versions = Peer(self.python, self.threads).versions
-        self.weights = export_model(folder, MODEL)
-        self.folder = folder
-        self._environment = clean_environment(self.threads)
-
-    def image(self, side: int, seed: int = 0) -> Path:
-        """Give the path of a synthetic image, uint16 as .npy."""
-        path = self.folder / f"{side}-{seed}.npy"
-        if not path.is_file():
-            np.save(path, draw_cells(side, seed))
-        return path
-
-    def run(self, way: Way, images: Sequence[Path]) -> dict[str, Any]:
-        """Run a program on images once; what its worker says."""
-        task = {
-            "model": MODEL,
-            "weights": str(self.weights),
-            "diameter_px": DIAMETER_PX,
-            "warm_up": str(self.image(SMALL_SIDE)),
-            "images": [str(path) for path in images],
-            **dict(way.settings),
-        }
-        source = self.folder / "task.json"
-        source.write_text(json.dumps(task))
-        python = str(self.python) if way.is_peer else sys.executable
-        answer: dict[str, Any] = json.loads(
-            self.call([python, str(HERE / way.script), str(source)], way.name).splitlines()[-1]
-        )
-        runs = ", ".join(f"{run['side']} px {run['whole']:.2f} s" for run in answer["runs"])
-        print(f"  {way.name}: {runs}, {answer['peak'] / 1e9:.2f} GB", file=sys.stderr, flush=True)
-        return answer
-
-    def call(self, command: Sequence[str], name: str) -> str:
-        """Run a command with the number of threads; its standard output."""
-        environment = self._environment | {
-            "CELLPOSE_LOCAL_MODELS_PATH": str(self.folder / "no-models"),
-            "CELLSEG_RUNTIME_DIR": str(self.folder),
-        }
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{name} failed:\n{done.stderr[-3000:]}")
-        return done.stdout
-
-
-def draw_cells(side: int, seed: int) -> np.ndarray:
-    """Give an image of touching bright cells on a dark, noisy ground; uint16 (Y, X)."""
-    block = min(side, FULL_SIDE)
-    labels = scatter_cells(block, seed, pitch=27, radius=DIAMETER_PX / 2)
-    rng = np.random.default_rng(seed)
-    levels = np.r_[300, rng.uniform(1500, 4000, labels.max())]
-    repeats = -(-side // block)
-    image = np.tile(levels[labels], (repeats, repeats))[:side, :side]
-    return (image + rng.normal(0, 120, image.shape)).clip(0, 65535).astype(np.uint16)
 
 
 def one_image(bench: Bench) -> tuple[Section, dict[str, Any]]:
@@ -149,7 +67,9 @@ def one_image(bench: Bench) -> tuple[Section, dict[str, Any]]:
     ways = [FP32, BF16, PEER, PEER_OFF, *([TORCH] if bench.with_torch else [])]
     path = bench.image(FULL_SIDE)
     answers: dict[str, list[dict[str, Any]]] = {way.name: [] for way in ways}
+    ceilings = []
     for _ in range(bench.rounds):
+        ceilings.append(bench.ceiling())
         for way in ways:
             answers[way.name].append(bench.run(way, [path]))
 
@@ -186,8 +106,8 @@ def one_image(bench: Bench) -> tuple[Section, dict[str, Any]]:
     ]
     section = Section(
         "One image of 2048 x 2048 px",
-        f"144 tiles. Medians of {bench.rounds} rounds, the programs in turn, models loaded and "
-        f"warm; {bench.threads} threads. Labels: everything but the network. Memory: the largest "
+        f"Medians of {bench.rounds} rounds, the programs in turn, models loaded and warm; "
+        f"{bench.threads} threads. Labels: everything but the network. Memory: the largest "
         "resident set of the whole process.",
         (
             "program",
@@ -201,9 +121,33 @@ def one_image(bench: Bench) -> tuple[Section, dict[str, Any]]:
         ),
         rows,
         bounds,
-        [f"bf16 here: {answers[BF16.name][0]['runtime']['kernels']}."],
+        [
+            f"bf16 here: {answers[BF16.name][0]['runtime']['kernels']}.",
+            explain_bound(ceilings, median(PEER, "network"), median(PEER, "whole")),
+        ],
     )
-    return section, {"answers": answers}
+    return section, {"answers": answers, "ceilings": ceilings}
+
+
+def explain_bound(ceilings: Sequence[dict[str, float]], network: float, whole: float) -> str:
+    """Say what this processor allows at most, given the peer's seconds."""
+    tile = ceilings[0]["tile"]
+    ours, theirs = (
+        tile * len(plan.tiles) * math.prod(plan.tile_shape) / TILE_PX**2
+        for plan in (plan_tiles((FULL_SIDE,) * 2, tiling=name) for name in ("fewest", "cellpose"))
+    )
+    amounts = f"{theirs / 1000:.2f} TFLOP ({tile:.1f} GFLOP for each of 224 x 224 px, counted)"
+    lines = [f"The bound here: the peer's tiles ask for {amounts}, ours for {ours / 1000:.2f}."]
+    for name in ("fp32", "bf16"):
+        best = max(ceiling[name] for ceiling in ceilings)
+        seconds = ours / best
+        lines.append(
+            f"The fastest product of matrices (3072 x 3072, PyTorch) makes {best:.0f} GFLOP/s in "
+            f"{name}, and at that our network takes {seconds:.1f} s: {network / seconds:.1f} times "
+            f"the peer's speed, and {whole / seconds:.1f} times for the whole image if all else "
+            "took no time."
+        )
+    return " ".join(lines)
 
 
 def sizes(bench: Bench) -> tuple[Section, dict[str, Any]]:
@@ -291,48 +235,44 @@ def run_folder(bench: Bench, way: Way, count: int) -> float:
 
 def precision(bench: Bench) -> tuple[Section, dict[str, Any]]:
     """Give how alike the objects of bf16 and fp32 are, and how good."""
-    from cellseg_engine import Segmenter, make_settings
-    from cellseg_engine.core.metrics import pool_scores, score_image
-
-    kinds = ("fluo", "histology")
-    images = [image for kind in kinds for image in read_validation(bench.data, kind)]
-    found = {}
-    for name in ("fp32", "bf16"):
-        segmenter = Segmenter(make_settings(device="cpu", precision=name))
-        found[name] = [
-            segmenter.segment(
-                image.pixels,
-                "YX" if image.pixels.ndim == 2 else "YXS",
-                settings=make_settings(diameter_px=image.diameter_px),
-            ).labels
-            for image in images
-        ]
-    thresholds = (0.5, 0.75, 0.9)
-    pairs = {
-        "bf16 against fp32": ("fp32", "bf16"),
-        "fp32 against the truth": ("", "fp32"),
-        "bf16 against the truth": ("", "bf16"),
-    }
-    rows, pooled = [], {}
-    for name, (expected, given) in pairs.items():
-        truths = found[expected] if expected else [image.masks for image in images]
-        scores = [
-            score_image(truth, labels, thresholds)
-            for truth, labels in zip(truths, found[given], strict=True)
-        ]
-        pooled[name] = pool_scores(scores).pooled
-        values = [f"{value:.4f}" for value in pooled[name].average_precision]
-        rows.append([name, *values, pooled[name].n_prediction])
-    agreement = float(pooled["bf16 against fp32"].average_precision[2])
     section = Section(
         "Are the objects of bf16 those of fp32?",
-        f"`{MODEL}` on the {len(images)} validation images of {' and '.join(kinds)}, true diameter "
-        "given, AP pooled.",
-        ("objects", *(f"AP@{threshold:g}" for threshold in thresholds), "found"),
-        rows,
-        [Bound("AP@0.9 of bf16 against fp32", agreement, ">=", 0.99)],
+        "Validation images of the kinds that a model is for, true diameter given, AP pooled.",
+        ("model", "images", "objects", *(f"AP@{threshold:g}" for threshold in THRESHOLDS), "found"),
     )
+    agreement = {}
+    for model, kinds in MODELS.items():
+        images = [image for kind in kinds for image in read_validation(bench.data, kind)]
+        truth = [image.masks for image in images]
+        full, half = (segment_all(model, name, images) for name in ("fp32", "bf16"))
+        for name, expected, given in (
+            ("bf16 against fp32", full, half),
+            ("fp32 against the truth", truth, full),
+            ("bf16 against the truth", truth, half),
+        ):
+            scores = [score_image(*pair, THRESHOLDS) for pair in zip(expected, given, strict=True)]
+            pooled = pool_scores(scores).pooled
+            values = [f"{value:.4f}" for value in pooled.average_precision]
+            section.rows.append([model, len(images), name, *values, pooled.n_prediction])
+            if expected is full:
+                agreement[model] = float(pooled.average_precision[-1])
+    section.bounds = [
+        Bound(f"{model}, AP@0.9 of bf16 against fp32", value, ">=", 0.99)
+        for model, value in agreement.items()
+    ]
     return section, {"agreement": agreement}
+
+
+def segment_all(model: str, precision: str, images: Sequence[Labelled]) -> list[np.ndarray]:
+    """Give the objects of images at their true diameters."""
+    segmenter = Segmenter(make_settings(model=model, device="cpu", precision=precision))
+    sizes = [make_settings(segmenter.settings, diameter_px=image.diameter_px) for image in images]
+    return [
+        segmenter.segment(
+            image.pixels, "YX" if image.pixels.ndim == 2 else "YXS", settings=settings
+        ).labels
+        for image, settings in zip(images, sizes, strict=True)
+    ]
 
 
 PARTS = {"one-image": one_image, "sizes": sizes, "many": many, "precision": precision}

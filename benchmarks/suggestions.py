@@ -7,7 +7,6 @@ not in the index of styles, and at noise and photographs, as ``cellseg models su
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import skimage.data
-from _data import DATA
+from _data import DATA, read_rows
 from _report import Bound, Section
 
 from cellseg_engine import make_settings
@@ -24,18 +23,14 @@ from cellseg_engine.io.images import ImageData, read_image
 from cellseg_engine.zoo.styles import INDEX_FILE
 
 EXPECTED = {"fluo": "nuclei", "histology": "nuclei", "phase": "phase"}
-KINDS = {"phase contrast, whole cells (T98G)": "phase"}
 SIDE_PX = 512
 
 
 def validation_images(data: Path) -> Iterator[tuple[str, ImageData]]:
     """Give the validation images with their kinds."""
-    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["role"] == "val"]
-    for row in rows:
-        kind = KINDS.get(row["kind"], row["kind"])
-        if kind in EXPECTED and row["axes"] in ("YX", "YXS"):
-            yield kind, read_image(data / f"{row['path']}_img.tif", axes=row["axes"])
+    for row in read_rows(data):
+        if row["kind"] in EXPECTED:
+            yield row["kind"], read_image(data / f"{row['path']}_img.tif", axes=row["axes"])
 
 
 def strange_images() -> Iterator[tuple[str, ImageData]]:

@@ -7,7 +7,6 @@ views, by linking the objects of planes, and by a watershed of the distance tran
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from _data import DATA, MODEL, export_model
+from _data import DATA, MODEL, export_model, read_rows
 from _peer import Peer, find_peer_python
 from _report import DOCS, Bound, Section, finish
 from _synthetic import make_large_volume
@@ -63,8 +62,7 @@ class Volume:
 
 def read_volumes(data: Path) -> list[Volume]:
     """Read the volumes of nuclei."""
-    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["path"].startswith("volumes/")]
+    rows = [*read_rows(data, "train"), *read_rows(data)]
     return [
         Volume(
             row["path"],
@@ -73,7 +71,7 @@ def read_volumes(data: Path) -> list[Volume]:
             tifffile.imread(data / f"{row['path']}_masks.tif").astype(np.int32),
         )
         for row in rows
-        if "nuclei" in row["kind"] and row["path"] not in UNREADABLE
+        if row["axes"] == "ZYX" and "nuclei" in row["kind"] and row["path"] not in UNREADABLE
     ]
 
 
@@ -209,9 +207,11 @@ def compare_peer(peer: Peer, volumes: list[Volume]) -> Section:
                 mode: segmenter.segment(
                     volume.pixels,
                     "ZYX",
-                    settings=make_settings(volume_mode=mode, diameter_px=diameter, anisotropy="1"),
+                    settings=make_settings(
+                        volume_mode=mode, tiling=tiling, diameter_px=diameter, anisotropy="1"
+                    ),
                 ).labels
-                for mode in ("cellpose3", "fuse")
+                for mode, tiling in (("cellpose3", "cellpose"), ("fuse", "fewest"))
             }
             scores = [
                 precision(volume.masks, labels, 0.5)

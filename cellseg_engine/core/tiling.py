@@ -23,6 +23,8 @@ TAPER_BANDWIDTH_PX = 7.5
 TAPER_INSET_PX = 20
 MARGIN_PX = 8
 DIVISOR_PX = 16
+TILE_DIVISOR_PX = 8
+"""The network halves a tile three times."""
 
 Augmentation = Literal["none", "flips", "paper"]
 Tiling = Literal["fewest", "cellpose"]
@@ -73,7 +75,7 @@ def plan_tiles(
     """Plan the tiles of an image.
 
     A network of convolutions may see tiles of any size. Large ones repeat less of the image: of
-    2048 x 2048 px 144 tiles of 224 px calculate 1.44 times the pixels that 16 of 560 px do.
+    2048 x 2048 px 144 tiles of 224 px calculate 1.48 times the pixels that 16 of 552 px do.
 
     Parameters
     ----------
@@ -254,7 +256,7 @@ def _fewest(length: int, overlap: float) -> tuple[int, int]:
     shared = 2 * overlap * TILE_PX
     count = int(np.ceil((length - shared) / (MAX_TILE_PX - shared)))
     side = (length + (count - 1) * shared) / count
-    return int(np.ceil(side / DIVISOR_PX)) * DIVISOR_PX, count
+    return int(np.ceil(side / TILE_DIVISOR_PX)) * TILE_DIVISOR_PX, count
 
 
 def _even_starts(length: int, tile: int, count: int) -> list[int]:
