@@ -70,8 +70,9 @@ def volume_steps(mask: np.ndarray, flows: np.ndarray) -> dict[str, Step]:
     shape = (mask.shape[0], mask.shape[1], mask.shape[2])
     logit = np.where(mask, 6.0, -6.0).astype(np.float32)
 
+    fields = VolumeFields(np.concatenate([flows, logit[np.newaxis]]), shape, STYLE)
+
     def whole(mode: str) -> object:
-        fields = VolumeFields(np.concatenate([flows, logit[np.newaxis]]), shape, STYLE)
         tracing = Tracing(make_settings(volume_mode=mode), 1.0, STEPS, "v3")
         return trace_volume(fields, tracing, diameter_px=DIAMETER_PX, max_voxels=mask.size)
 

@@ -5,11 +5,11 @@ prints JSON.
 """
 
 import json
-import resource
 import sys
 import time
 
 import numpy as np
+from _peak import peak_bytes
 
 NEEDED = ("dynamics, bilinear", "clustering")
 """Steps whose results others use: they run whatever was chosen."""
@@ -38,5 +38,5 @@ def run_steps(plane_steps, volume_steps, set_threads):
             if not only or name in only or name in NEEDED:
                 step()
                 seconds[name] = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     print(json.dumps({"seconds": seconds, "peak": peak}))

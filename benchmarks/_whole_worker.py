@@ -7,12 +7,12 @@ the peer. Threads come from ``OMP_NUM_THREADS`` and ``NUMBA_NUM_THREADS``.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from _peak import peak_bytes
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     answer = {
         "runs": runs,
         "ready": ready,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": peak_bytes(),
         "runtime": {**segmenter.model.runtime, "precision": segmenter.model.precision},
     }
     print(json.dumps(answer))

@@ -5,12 +5,12 @@ task's ``mkldnn`` is cellpose's own choice of how a CPU calculates, true by defa
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from _peak import peak_bytes
 
 
 def main():
@@ -55,7 +55,7 @@ def main():
                 "objects": int(masks.max()),
             }
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     print(json.dumps({"runs": runs, "ready": ready, "peak": peak, "runtime": {}}))
 
 

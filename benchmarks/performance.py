@@ -307,6 +307,9 @@ def draw_growth(growth: Sequence[dict[str, dict[str, float]]], path: Path) -> No
             x = sorted(map(int, points))
             style = "--" if label.startswith("peer") else "-"
             panel.loglog(x, [points[str(n)] for n in x], f"o{style}", label=label)
+        ticks = sorted({int(n) for points in curves.values() for n in points})
+        panel.set_xticks(ticks, [str(n) for n in ticks])
+        panel.set_xticks([], minor=True)
         panel.set_xlabel(name)
         panel.set_ylabel("seconds")
         panel.grid(visible=True, which="major", alpha=0.3)

@@ -15,6 +15,9 @@ from cellseg_engine.core.sums import mean_of_voxels
 from cellseg_engine.core.volumes import VIEWS, View
 from cellseg_engine.errors import ImageError
 
+_SLICES_AT_ONCE = 16
+"""Slices of YZ lie side by side in memory: a line of the cache holds so many voxels."""
+
 
 def volume_flows(
     labels: np.ndarray, variant: FlowVariant = "v3", anisotropy: float = 1.0
@@ -37,13 +40,18 @@ def volume_flows(
     vectors, in steps of the width of a voxel along all axes; 0 outside objects.
     """
     flows = np.zeros((3, *labels.shape), np.float32)
-    half = np.float32(0.5)
     for view in VIEWS:
-        for index, plane in enumerate(view.slices(labels)):
-            if plane.any():
-                own = half * _slice_flows(plane, view, variant, anisotropy)
-                view.slices(flows[view.rows])[index] += own[0]
-                view.slices(flows[view.columns])[index] += own[1]
+        slices = view.slices(labels)
+        for start in range(0, len(slices), _SLICES_AT_ONCE):
+            part = slice(start, start + _SLICES_AT_ONCE)
+            planes = np.ascontiguousarray(slices[part])
+            own = np.zeros((2, *planes.shape), np.float32)
+            for index, plane in enumerate(planes):
+                if plane.any():
+                    own[:, index] = _slice_flows(plane, view, variant, anisotropy)
+            view.slices(flows[view.rows])[part] += own[0]
+            view.slices(flows[view.columns])[part] += own[1]
+    flows *= np.float32(0.5)
     return flows
 
 
@@ -51,7 +59,6 @@ def _slice_flows(
     plane: np.ndarray, view: View, variant: FlowVariant, anisotropy: float
 ) -> np.ndarray:
     """Give the flows (2, rows, columns) of one slice."""
-    plane = np.ascontiguousarray(plane)
     if view.rows != 0 or anisotropy == 1:
         return labels_to_flows(plane, variant)
     n_planes = len(plane)
@@ -65,6 +72,7 @@ def volume_flow_errors(
     flows: np.ndarray,
     variant: FlowVariant = "v3",
     anisotropy: float = 1.0,
+    part: float = 1.0,
 ) -> np.ndarray:
     """Give for every object the mean squared difference between its own and the given flows.
 
@@ -76,6 +84,8 @@ def volume_flow_errors(
         float32 of shape (3, Z, Y, X), as `volume_flows` gives them.
     variant, anisotropy
         As there.
+    part
+        What the given flows are multiplied by before.
 
     Returns
     -------
@@ -93,8 +103,10 @@ def volume_flow_errors(
             "(3, Z, Y, X) and (Z, Y, X) are needed."
         )
     target = volume_flows(labels, variant, anisotropy)
+    factor = np.float32(part)
 
     def difference(z: int) -> np.ndarray:
-        return np.asarray(((target[:, z] - flows[:, z]).astype(np.float64) ** 2).sum(axis=0))
+        by = target[:, z] - factor * flows[:, z]
+        return np.asarray((by.astype(np.float64) ** 2).sum(axis=0))
 
     return np.append(np.nan, mean_of_voxels(labels, difference))

@@ -30,8 +30,14 @@ class VolumeFields:
     style: np.ndarray
 
     def window(self, window: tuple[slice, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Give flows (3, Z, Y, X) and logits (Z, Y, X) of a part, the same as in the whole."""
-        part = resize_volume_window(self.fields, self.shape, window)
+        """Give flows (3, Z, Y, X) and logits (Z, Y, X) of a part, the same as in the whole.
+
+        To be read only: where nothing is resized the whole is not copied.
+        """
+        if self.fields.shape[1:] == self.shape:
+            part = np.ascontiguousarray(self.fields[:, *window])
+        else:
+            part = resize_volume_window(self.fields, self.shape, window)
         return part[:3], part[3]
 
     def logit(self, z: int) -> np.ndarray:

@@ -160,8 +160,8 @@ def _trace(fields: VolumeFields, tracing: Tracing, window: Window) -> Traced:
 
     def errors(labels: np.ndarray) -> np.ndarray:
         # A sum of two estimates is measured as their mean.
-        mean = flows / 2 if tracing.is_cellpose3 else flows
-        return volume_flow_errors(labels, mean, tracing.variant, tracing.anisotropy)
+        part = 0.5 if tracing.is_cellpose3 else 1.0
+        return volume_flow_errors(labels, flows, tracing.variant, tracing.anisotropy, part)
 
     return Traced(labels, errors)
 
