@@ -96,7 +96,7 @@ class IdentifyCells(_Base):
 
     module_name = "IdentifyCells"
     category = "Object Processing"
-    variable_revision_number = 3
+    variable_revision_number = 4
 
     def create_settings(self) -> None:
         """Make the settings."""

@@ -20,6 +20,7 @@ REVISIONS = {
     1: Revision(own=13, engine=15),
     2: Revision(own=19, engine=17),
     3: Revision(own=19, engine=23),
+    4: Revision(own=19, engine=24),
 }
 
 

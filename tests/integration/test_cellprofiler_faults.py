@@ -21,7 +21,7 @@ IMAGES = {
     "stack": {"a": np.stack([DISKS] * 4)},
 }
 # Revision 1 had no nuclei (13 settings of its own), no linking of planes, no filling of holes and
-# no volumes (15 of the engine).
+# no volumes, no choice of tiles (15 of the engine).
 REVISION_1 = """\
 IdentifyCells:[module_num:5|svn_version:'Unknown'|variable_revision_number:1|show_window:False\
 |notes:[]|batch_state:array([], dtype=uint8)|enabled:True|wants_pause:False]
@@ -74,14 +74,14 @@ def damaged(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     basic = host.pipeline("basic").read_text(encoding="utf-8")
     present = module_block(basic)
     changed = {
-        "revision 99": present.replace("revision_number:3", "revision_number:99"),
+        "revision 99": present.replace("revision_number:4", "revision_number:99"),
         "too few": present.replace("    Fill holes inside objects:Yes\n", ""),
         "too many": present + "    One more:1\n",
         "illegal number": present.replace("threshold:0.5", "threshold:1.5"),
         "no number": present.replace("threshold:0.5", "threshold:half"),
         "no choice": present.replace("Diameter of the objects:Given", "Diameter of the objects:Gi"),
         "revision 1": REVISION_1,
-        "revision 3 like 1": present.replace("settings?:No", "settings?:Yes")
+        "revision 4 like 1": present.replace("settings?:No", "settings?:Yes")
         .replace("Invert:auto", "Invert:no")
         .replace("Probability threshold:0.5", "Probability threshold:0.6"),
     }
@@ -138,9 +138,9 @@ def values(text: str) -> list[str]:
         ("no-diameter", "Threshold_FinalThreshold_First gives nan as diameter"),
         ("two-channels", "120 x 140 and 128 x 140"),
         ("colour", "grayscale"),
-        ("revision 99", "knows revisions 1 to 3. Install a newer one: cellseg install"),
-        ("too few", "holds 41 settings of IdentifyCells where revision 3 has 42"),
-        ("too many", "holds 43 settings of IdentifyCells where revision 3 has 42"),
+        ("revision 99", "knows revisions 1 to 4. Install a newer one: cellseg install"),
+        ("too few", "holds 42 settings of IdentifyCells where revision 4 has 43"),
+        ("too many", "holds 44 settings of IdentifyCells where revision 4 has 43"),
         ("illegal number", "Probability threshold is 1.5, but must be above 0 and below 1"),
         ("no number", "IdentifyCells, Probability threshold: Value not in decimal format"),
         ("no choice", "IdentifyCells, Diameter of the objects: "),
@@ -171,11 +171,11 @@ def test_damaged_settings_are_named_when_looked_at_and_kept_when_saved(
         assert values((tmp_path / f"{name}.cppipe").read_text(encoding="utf-8")) == values(before)
 
 
-def test_a_pipeline_of_revision_1_gives_what_revision_3_gives(
+def test_a_pipeline_of_revision_1_gives_what_revision_4_gives(
     host: Host, damaged: dict[str, Path], images: dict[str, Path], tmp_path: Path
 ) -> None:
     one, two = host.run_all(
-        [(damaged[name], images["one"]) for name in ("revision 1", "revision 3 like 1")],
+        [(damaged[name], images["one"]) for name in ("revision 1", "revision 4 like 1")],
         tmp_path / "out",
     )
     assert one.code == two.code == 0, one.log
@@ -185,7 +185,7 @@ def test_a_pipeline_of_revision_1_gives_what_revision_3_gives(
     (answer,) = host.ask("keep", [{"pipeline": str(damaged["revision 1"]), "saved": str(saved)}])
     assert answer["problems"] == [""]
     was, is_now = (values(p.read_text(encoding="utf-8")) for p in (damaged["revision 1"], saved))
-    assert "variable_revision_number:3" in is_now[0]
+    assert "variable_revision_number:4" in is_now[0]
     assert is_now[13] == was[13] == "Yes"
     assert is_now[14:20] == [
         "No",
@@ -196,7 +196,7 @@ def test_a_pipeline_of_revision_1_gives_what_revision_3_gives(
         "No",
     ]
     assert is_now[20:23] == ["nuclei", "24", "no"]
-    assert is_now[-8:-6] == ["0.25", "Yes"]
+    assert is_now[-9:-7] == ["0.25", "Yes"]
     assert is_now[-6:] == ["planes", "auto", "0.0", "same", "0.1", "0"]
 
 
