@@ -197,7 +197,7 @@ def test_a_pipeline_of_revision_1_gives_what_revision_4_gives(
     ]
     assert is_now[20:23] == ["nuclei", "24", "no"]
     assert is_now[-9:-7] == ["0.25", "Yes"]
-    assert is_now[-6:] == ["planes", "auto", "0.0", "same", "0.1", "0"]
+    assert is_now[-7:] == ["planes", "auto", "0.0", "same", "0.1", "0", "fewest"]
 
 
 def test_no_engine_installed(
