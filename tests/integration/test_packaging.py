@@ -78,6 +78,7 @@ def test_the_wheel_carries_what_is_needed(wheel: Path) -> None:
         "cellseg_engine/__init__.py",
         "cellseg_engine/py.typed",
         "cellseg_engine/zoo/models.toml",
+        "cellseg_engine/zoo/styles.npz",
         "cellseg_engine/zoo/weights/nuclei.safetensors",
         "cellseg_engine/demo/README.md",
         "cellseg_engine/hosts/data/fiji_scripts/README.md",
