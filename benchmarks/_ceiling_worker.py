@@ -13,12 +13,12 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cellseg_engine.core.tiling import TILE_PX
 from cellseg_engine.nets.unet import ResidualUNet
 
 SIDE = 3072
 """Of the matrices: large enough to keep the units busy, 38 MB each in fp32."""
 REPEATS = 20
-TILE_SIDE = 224
 N_CHANNELS = 2
 
 
@@ -38,7 +38,7 @@ def operations_of_tile() -> float:
     """Give billions of operations (a multiplication and an addition are two) for one tile."""
     net = ResidualUNet(N_CHANNELS).eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        net(torch.zeros(1, N_CHANNELS, TILE_SIDE, TILE_SIDE))
+        net(torch.zeros(1, N_CHANNELS, TILE_PX, TILE_PX))
     return float(counter.get_total_flops() / 1e9)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from cellseg_engine.io.images import read_image, read_labels
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.manifest import DATA, read_rows  # noqa: F401 (benchmarks import them here)
+
 MODEL = "nuclei"
 MODELS = {"nuclei": ("fluo", "histology"), "generalist": ("fluo", "phase"), "phase": ("phase",)}
 """The models that are shipped, and kinds of validation images that each is for."""
-KINDS = {"phase contrast, whole cells (T98G)": "phase"}
-"""Kinds of the manifest in one word."""
 FIRST_MODEL = "nuclei-provisional"
 """Of the peer's own trainer; the parity of both programs is measured on it."""
 
@@ -42,18 +42,9 @@ class Labelled:
     diameter_px: float
 
 
-def read_rows(data: Path, role: str = "val") -> list[dict[str, str]]:
-    """Read the rows of the labelled images of a role, sorted by path; kinds in one word."""
-    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["role"] == role]
-    return [
-        row | {"kind": KINDS.get(row["kind"], row["kind"])}
-        for row in sorted(rows, key=lambda row: row["path"])
-    ]
-
-
 def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
-    """Read the validation images of a kind; the first ``count``."""
+    """Read the validation images of a kind, sorted by name; the first ``count``."""
+    rows = [row for row in read_rows(data, "val") if row["kind"] == kind]
     return [
         Labelled(
             row["path"].rpartition("/")[2],
@@ -61,7 +52,7 @@ def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
             read_labels(data / f"{row['path']}_masks.tif")[0].astype(np.int32),
             float(row["median_diameter_px"]),
         )
-        for row in [row for row in read_rows(data) if row["kind"] == kind][: count or None]
+        for row in sorted(rows, key=lambda row: row["path"])[: count or None]
     ]
 
 

@@ -18,7 +18,7 @@ from _synthetic import scatter_cells
 
 HERE = Path(__file__).resolve().parent
 DIAMETER_PX = 17.0
-"""Of the cells and of the network: nothing is resized, 2048 x 2048 px make 144 tiles."""
+"""Of the cells and of the network: nothing is resized."""
 SMALL_SIDE = 256
 MAX_BLOCK = 2048
 """Larger images repeat one of this side."""

@@ -12,7 +12,6 @@ where it was stopped. ``--fresh`` starts anew.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -23,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _data import DATA
+from _data import DATA, read_rows
 from _report import DOCS, Bound, Section, describe_machine, own_versions
 
 CACHE = Path(__file__).parent / ".cache" / "human-in-the-loop"
 PAGE, PICTURE = "human-in-the-loop.md", "human-in-the-loop.png"
-SET = "phase"
+KIND = "phase"
 FIRST_MODEL = "nuclei"
 CROP_PX = 640
 """An image is annotated in a part of this side: more images for the same work."""
@@ -81,8 +80,7 @@ def read_images(data: Path, role: str, crop_px: int = 0) -> list[Annotated]:
     """Read the images of a role; of each the part in the middle, if a side is given."""
     from cellseg_engine.io.images import read_image, read_labels
 
-    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["path"].startswith(f"{SET}/{role}/")]
+    rows = [row for row in read_rows(data, role) if row["kind"] == KIND]
     images = []
     for row in sorted(rows, key=lambda row: row["path"]):
         pixels = np.asarray(read_image(data / f"{row['path']}_img.tif", axes="YX").pixels)

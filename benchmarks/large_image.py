@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from _peak import peak_bytes
 
 PITCH_PX = 38
 RADIUS_PX = 15.0
@@ -84,7 +84,7 @@ def work(arguments: argparse.Namespace) -> None:
     except SystemExit as end:
         if end.code:
             raise
-    print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print("PEAK", peak_bytes())
 
 
 def main() -> None:

@@ -107,7 +107,7 @@ def run_check(segmenter: Segmenter, check: Check, data: Path) -> Found:
     """Segment and score the images of one check."""
     settings = segmenter.settings.model_copy(update={"channel": check.channel})
     images, diameters = [], []
-    for row in read_rows(data):
+    for row in read_rows(data, "val"):
         if row["kind"] != check.kind:
             continue
         image = read_image(data / f"{row['path']}_img.tif", axes=row["axes"])

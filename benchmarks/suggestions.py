@@ -28,7 +28,7 @@ SIDE_PX = 512
 
 def validation_images(data: Path) -> Iterator[tuple[str, ImageData]]:
     """Give the validation images with their kinds."""
-    for row in read_rows(data):
+    for row in read_rows(data, "val"):
         if row["kind"] in EXPECTED:
             yield row["kind"], read_image(data / f"{row['path']}_img.tif", axes=row["axes"])
 

@@ -40,8 +40,6 @@ FLOW_SCALE = 5.0
 PICTURE = "volumes.png"
 PICTURED = "volumes/train/1135_mini"
 ENLARGEMENT = 3
-UNREADABLE = ("volumes/train/1137_mini",)
-"""Its image is noise in which no object can be seen: its grey values overflowed."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Volume:
 
 def read_volumes(data: Path) -> list[Volume]:
     """Read the volumes of nuclei."""
-    rows = [*read_rows(data, "train"), *read_rows(data)]
+    rows = [*read_rows(data, "train"), *read_rows(data, "val")]
     return [
         Volume(
             row["path"],
@@ -71,7 +69,7 @@ def read_volumes(data: Path) -> list[Volume]:
             tifffile.imread(data / f"{row['path']}_masks.tif").astype(np.int32),
         )
         for row in rows
-        if row["axes"] == "ZYX" and "nuclei" in row["kind"] and row["path"] not in UNREADABLE
+        if row["kind"] == "volume"
     ]
 
 

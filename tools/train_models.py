@@ -19,6 +19,9 @@ from pathlib import Path
 
 import tifffile
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.manifest import DATA, read_rows
+
 ROOT = Path(__file__).resolve().parents[1]
 LARGE_CROPS = 2
 """From this many crops on an image counts as large: it is drawn more often, it has more to see."""
@@ -90,20 +93,13 @@ PLANS = {
         ("--epochs", "8", "--slices", "all", "--anisotropy", "1"),
     ),
 }
-KINDS = {
-    "phase contrast, whole cells (T98G)": "phase",
-    "E. coli, DAPI": "bacteria",
-    "noisy fluorescent nuclei": "volume",
-}
-UNREADABLE = ("volumes/train/1137_mini",)
-"""Its image is noise in which no object can be seen: its grey values overflowed."""
 
 
 def main() -> int:
     """Write the table of images and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=PLANS)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start-from", default="", help="instead of the plan's")
     given, more = parser.parse_known_args()  # the rest is for cellseg train
@@ -131,27 +127,24 @@ def main() -> int:
 
 def training_rows(data: Path, plan: Plan, diam_mean_px: float) -> Iterator[dict[str, str]]:
     """Give the rows of the table of images; stained tissue comes in grey and as hematoxylin."""
-    with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["role"] != "train" or row["path"] in UNREADABLE:
-                continue
-            image = data / f"{row['path']}_img.tif"
-            kind = KINDS.get(row["kind"], row["kind"])
-            if kind == "fluo":
-                kind = fluo_kind(image, float(row["median_diameter_px"]), diam_mean_px)
-            if kind not in plan.weights:
-                continue
-            for channel in ("gray", "hematoxylin") if row["axes"] == "YXS" else ("",):
-                yield {
-                    "path": f"{row['path']} {channel}".strip(),
-                    "image": os.fspath(image),
-                    "labels": os.fspath(data / f"{row['path']}_masks.tif"),
-                    "role": "train",
-                    "kind": kind,
-                    "group": row["group"],
-                    "axes": row["axes"],
-                    "channel": channel,
-                }
+    for row in read_rows(data, "train"):
+        image = data / f"{row['path']}_img.tif"
+        kind = row["kind"]
+        if kind == "fluo":
+            kind = fluo_kind(image, float(row["median_diameter_px"]), diam_mean_px)
+        if kind not in plan.weights:
+            continue
+        for channel in ("gray", "hematoxylin") if row["axes"] == "YXS" else ("",):
+            yield {
+                "path": f"{row['path']} {channel}".strip(),
+                "image": os.fspath(image),
+                "labels": os.fspath(data / f"{row['path']}_masks.tif"),
+                "role": "train",
+                "kind": kind,
+                "group": row["group"],
+                "axes": row["axes"],
+                "channel": channel,
+            }
 
 
 def fluo_kind(image: Path, diameter_px: float, diam_mean_px: float) -> str:

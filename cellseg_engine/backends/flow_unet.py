@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from cellseg_engine.core.rows import Rows, as_rows
 from cellseg_engine.core.tiling import (
-    TILE_PX,
     Augmentation,
     TileBlender,
     TileCutter,
@@ -18,7 +16,7 @@ from cellseg_engine.core.tiling import (
     plan_tiles,
 )
 from cellseg_engine.nets.card import ModelCard
-from cellseg_engine.nets.runtimes import Runtime
+from cellseg_engine.nets.runtimes import Runtime, tiles_at_once
 from cellseg_engine.nets.size_model import SizeModel
 from cellseg_engine.nets.unet import FLOW_SCALE, N_OUTPUTS
 
@@ -103,8 +101,8 @@ class FlowUNet:
         rows = as_rows(image)
         plan = plan_tiles(rows.shape[1:], overlap=overlap, augmentation=augmentation, tiling=tiling)
         n_tiles = len(plan.tiles)
-        best = self._runtimes[0].best_batch * TILE_PX**2 // math.prod(plan.tile_shape)
-        batch_size = min(batch_size or max(1, best), n_tiles)
+        best = tiles_at_once(self._runtimes[0].best_batch, plan.tile_shape)
+        batch_size = min(batch_size or best, n_tiles)
         cutter = TileCutter(rows, plan)
         blender = TileBlender(plan, N_OUTPUTS)
         buffer = np.empty((batch_size, rows.shape[0], *plan.tile_shape), np.float32)

@@ -72,7 +72,7 @@ def volume_flow_errors(
     flows: np.ndarray,
     variant: FlowVariant = "v3",
     anisotropy: float = 1.0,
-    part: float = 1.0,
+    scale: float = 1.0,
 ) -> np.ndarray:
     """Give for every object the mean squared difference between its own and the given flows.
 
@@ -84,8 +84,8 @@ def volume_flow_errors(
         float32 of shape (3, Z, Y, X), as `volume_flows` gives them.
     variant, anisotropy
         As there.
-    part
-        What the given flows are multiplied by before.
+    scale
+        What the given flows are multiplied by first.
 
     Returns
     -------
@@ -103,10 +103,9 @@ def volume_flow_errors(
             "(3, Z, Y, X) and (Z, Y, X) are needed."
         )
     target = volume_flows(labels, variant, anisotropy)
-    factor = np.float32(part)
 
     def difference(z: int) -> np.ndarray:
-        by = target[:, z] - factor * flows[:, z]
+        by = target[:, z] - np.float32(scale) * flows[:, z]
         return np.asarray((by.astype(np.float64) ** 2).sum(axis=0))
 
     return np.append(np.nan, mean_of_voxels(labels, difference))

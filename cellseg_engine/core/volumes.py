@@ -141,10 +141,10 @@ def resize_volume_window(
 
     Returns
     -------
-    float32 of shape (C, *window), a copy.
+    float32 of shape (C, *window), to be read only: a part of ``volume`` itself where that does.
     """
     if volume.shape[1:] == tuple(shape):
-        return np.array(volume[:, *window], np.float32)
+        return np.ascontiguousarray(volume[:, *window], np.float32)
     depth, rows, columns = window
     kept: dict[int, np.ndarray] = {}
 

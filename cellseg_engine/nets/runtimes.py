@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import math
 import sys
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from cellseg_engine.core.tiling import TILE_PX
 from cellseg_engine.errors import DeviceError
 from cellseg_engine.nets.unet import ResidualUNet
 
@@ -36,7 +38,7 @@ class Runtime(Protocol):
     precision
         The arithmetic that is really executed: ``fp32``, ``bf16`` or ``fp16``.
     best_batch
-        Tiles per call that are fastest.
+        Tiles of up to 224 px per call that are fastest; see `tiles_at_once`.
     about
         What calculates, for ``run.json``: ``name`` and ``version`` of the library, and what else
         it can say about the execution.
@@ -53,6 +55,11 @@ class Runtime(Protocol):
     def run(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Give fields (N, 3, Y, X) and styles (N, 256), float32, for tiles (N, C, Y, X)."""
         ...
+
+
+def tiles_at_once(best_batch: int, tile_shape: tuple[int, ...]) -> int:
+    """Give how many tiles of a size, in (Y, X), to calculate at once: fewer of large ones."""
+    return max(1, min(best_batch, best_batch * TILE_PX**2 // math.prod(tile_shape)))
 
 
 class TorchRuntime:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cellseg_engine.nets.runtimes import Runtime
+from cellseg_engine.nets.runtimes import Runtime, tiles_at_once
 
 
 class SharedRuntime:
@@ -21,8 +21,9 @@ class SharedRuntime:
     Notes
     -----
     Who finds the network free takes along the tiles of those that wait, up to its ``best_batch``,
-    where they have the same size. So small images fill a GPU together, while with a ``best_batch``
-    of 1, as on CPUs, every call is calculated by itself and its result cannot depend on others.
+    where they have the same size; fewer of large ones. So small images fill a GPU together, while
+    with a ``best_batch`` of 1, as on CPUs, every call is calculated by itself and its result cannot
+    depend on others.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -56,7 +57,8 @@ class SharedRuntime:
     def _take_along(self, first: _Call) -> list[_Call]:
         """Give the call and others that wait and fit into its batch; they wait no longer."""
         with self._changing:
-            calls, room = [first], self.best_batch - len(first.tiles)
+            calls = [first]
+            room = tiles_at_once(self.best_batch, first.tiles.shape[2:]) - len(first.tiles)
             for call in self._waiting:
                 fits = call.tiles.shape[1:] == first.tiles.shape[1:] and len(call.tiles) <= room
                 if call is not first and fits:

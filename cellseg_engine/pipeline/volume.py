@@ -225,14 +225,12 @@ class VolumeNetwork:
     def predict(
         self, pixels: np.ndarray, preparation: Preparation, plan: VolumePlan, ticker: Ticker
     ) -> tuple[VolumeFields, PreparedPlane]:
-        """Give the fused fields of a volume.
+        """Give the fused fields of a volume, and the volume as one normalised plane.
 
         Parameters
         ----------
-        pixels
-            ndarray of shape (Z, C, Y, X), C of the image.
-        preparation
-            The choices made for the image. Percentiles are those of the whole volume.
+        pixels, preparation
+            See `show_volume`.
         plan
             See `plan`.
 

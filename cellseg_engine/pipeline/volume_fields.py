@@ -32,12 +32,9 @@ class VolumeFields:
     def window(self, window: tuple[slice, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Give flows (3, Z, Y, X) and logits (Z, Y, X) of a part, the same as in the whole.
 
-        To be read only: where nothing is resized the whole is not copied.
+        To be read only, see `cellseg_engine.core.volumes.resize_volume_window`.
         """
-        if self.fields.shape[1:] == self.shape:
-            part = np.ascontiguousarray(self.fields[:, *window])
-        else:
-            part = resize_volume_window(self.fields, self.shape, window)
+        part = resize_volume_window(self.fields, self.shape, window)
         return part[:3], part[3]
 
     def logit(self, z: int) -> np.ndarray:

@@ -160,8 +160,8 @@ def _trace(fields: VolumeFields, tracing: Tracing, window: Window) -> Traced:
 
     def errors(labels: np.ndarray) -> np.ndarray:
         # A sum of two estimates is measured as their mean.
-        part = 0.5 if tracing.is_cellpose3 else 1.0
-        return volume_flow_errors(labels, flows, tracing.variant, tracing.anisotropy, part)
+        scale = 0.5 if tracing.is_cellpose3 else 1.0
+        return volume_flow_errors(labels, flows, tracing.variant, tracing.anisotropy, scale)
 
     return Traced(labels, errors)
 

@@ -25,7 +25,7 @@ ENOUGH_VIEWS = 1000
 SCALE_RANGE = (0.5, 2.0)
 """Sizes of objects relative to those annotated that the size model gets to see."""
 VIEW_PX = 368
-"""Longest side of a view: four tiles of the network."""
+"""Longest side of a view."""
 RIDGE = 1.0
 RIDGES = (1.0, 0.1, 0.01, 0.001)
 """Strengths tried; 1 is Cellpose's, for styles of unit length."""

@@ -121,9 +121,5 @@ def volume_anisotropy(
 
 def _diameter_of_cuts(labels: np.ndarray) -> float:
     """Give the median diameter of the cuts through the objects of a volume, in px of a plane."""
-    largest = int(labels.max(initial=0))
-    cuts = labels.astype(np.int64)
-    cuts[cuts > 0] += (np.arange(len(labels)) * largest).repeat(
-        np.count_nonzero(labels, axis=(1, 2))
-    )
-    return median_diameter(cuts)
+    first_ids = np.arange(len(labels)) * labels.max(initial=0)
+    return median_diameter(np.where(labels > 0, labels + first_ids[:, None, None], 0))

@@ -90,6 +90,12 @@ def test_tiles_of_another_size_go_by_themselves() -> None:
     assert sorted(runtime.batches) == [1, 1, 2]
 
 
+def test_fewer_large_tiles_share_a_batch() -> None:
+    runtime = Doubling(best_batch=8)
+    run_all(runtime, [tile(n, side=448) for n in range(5)])
+    assert sorted(runtime.batches) == [1, 2, 2]  # 448 px: four times the pixels of 224
+
+
 def test_a_best_batch_of_one_keeps_calls_apart() -> None:
     runtime = Doubling(best_batch=1)
     calls = [tile(k) for k in range(5)]
