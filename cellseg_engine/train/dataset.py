@@ -11,9 +11,10 @@ import numpy as np
 from cellseg_engine.core.axes import check_finite, to_planes
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.labels import median_diameter
-from cellseg_engine.errors import CellSegError
+from cellseg_engine.errors import AxesError, CellSegError
 from cellseg_engine.io.images import read_image
 from cellseg_engine.pipeline.prepare import prepare_stack
+from cellseg_engine.pipeline.volume import find_anisotropy
 from cellseg_engine.settings import Settings, make_settings
 from cellseg_engine.train.annotations import (
     Annotation,
@@ -24,7 +25,7 @@ from cellseg_engine.train.annotations import (
 )
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
-from cellseg_engine.train.slices import Slice, Slices, cut_planes, cut_volumes, volume_anisotropy
+from cellseg_engine.train.slices import Slice, Slices, cut_planes, cut_volumes
 from cellseg_engine.train.sources import Source
 
 MIN_DIAMETER_PX = 5.0
@@ -156,11 +157,12 @@ def load_images(
     faults: list[tuple[Source, CellSegError]] = []
     for done, source in enumerate(sources, start=1):
         try:
-            annotation, slices = _read(source, options)
+            annotation, slices, warnings = _read(source, options)
         except CellSegError as error:
             faults.append((source, error))
         else:
             remarks += [Remark(source.name, "annotation", text) for text in annotation.remarks]
+            remarks += [Remark(source.name, "image", text) for text in warnings]
             for one in slices:
                 name = f"{source.name} {one.name}".rstrip()
                 clean = clean_labels(one.labels, options.disjoint)
@@ -178,7 +180,10 @@ def load_images(
     return images, remarks
 
 
-def _read(source: Source, options: DataOptions) -> tuple[Annotation, Iterator[Slice]]:
+def _read(
+    source: Source, options: DataOptions
+) -> tuple[Annotation, Iterator[Slice], tuple[str, ...]]:
+    """Give annotation, slices, and what to say about the image."""
     data = read_image(source.image, axes=options.axes or source.axes or None)
     stack = to_planes(data.pixels, data.axes)
     check_finite(stack.pixels)
@@ -189,9 +194,15 @@ def _read(source: Source, options: DataOptions) -> tuple[Annotation, Iterator[Sl
         settings = make_settings(settings, channel=source.channel)
     preparation = prepare_stack(stack, settings, data.channel_names, options.n_channels)
     if options.slices == "all" and "Z" in stack.axes:
-        anisotropy = volume_anisotropy(stack, settings, data.pixel_size_um)
-        return annotation, cut_volumes(stack, annotation.planes, preparation, anisotropy)
-    return annotation, cut_planes(stack, annotation.planes, preparation)
+        if depth < 2:
+            raise AxesError(
+                "slices all needs at least 2 planes along Z; this image has one.",
+                hint="Set slices to planes.",
+            )
+        anisotropy = find_anisotropy(settings, data.pixel_size_um)
+        slices = cut_volumes(stack, annotation.planes, preparation, anisotropy.value)
+        return annotation, slices, anisotropy.warnings
+    return annotation, cut_planes(stack, annotation.planes, preparation), ()
 
 
 def _reason_to_leave_out(clean: CleanLabels, has_contrast: bool, min_objects: int) -> str:

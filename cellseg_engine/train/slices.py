@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +13,7 @@ from cellseg_engine.core.labels import median_diameter
 from cellseg_engine.core.resize import nearest_indices
 from cellseg_engine.core.volumes import VIEWS, scaled_volume_shape
 from cellseg_engine.pipeline.prepare import Preparation
-from cellseg_engine.pipeline.volume import check_volume, find_anisotropy, show_volume
-from cellseg_engine.settings import Settings, make_settings
+from cellseg_engine.pipeline.volume import show_volume
 
 Slices = Literal["planes", "all"]
 
@@ -76,7 +75,7 @@ def cut_volumes(
     labels
         int32 of shape (T, Z, Y, X).
     anisotropy
-        See `volume_anisotropy`.
+        How many times deeper than wide voxels are.
     """
     for frame, (pixels, ids) in enumerate(zip(stack.pixels, labels, strict=True), start=1):
         time = f"time {frame} " if len(labels) > 1 else ""
@@ -95,28 +94,6 @@ def cut_volumes(
                     has_contrast,
                     diameter,
                 )
-
-
-def volume_anisotropy(
-    stack: PlaneStack, settings: Settings, pixel_size_um: Mapping[str, float]
-) -> float:
-    """Give how many times deeper than wide the voxels of a volume are.
-
-    Parameters
-    ----------
-    pixel_size_um
-        Along ``Z``, ``Y`` and ``X``, as far as the image says.
-
-    Raises
-    ------
-    AxesError
-        One plane only.
-    SettingsError
-        See `cellseg_engine.pipeline.volume.find_anisotropy`.
-    """
-    as_volume = make_settings(settings, volume_mode="fuse")
-    check_volume(stack, as_volume)
-    return find_anisotropy(as_volume, pixel_size_um).value
 
 
 def _diameter_of_cuts(labels: np.ndarray) -> float:

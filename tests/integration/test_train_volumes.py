@@ -101,5 +101,16 @@ def test_a_stack_of_one_plane_is_refused(tmp_path: Path) -> None:
     put(tmp_path)
     for name, stack in (("a_img", IMAGE), ("a_masks", LABELS.astype(np.uint16))):
         tifffile.imwrite(tmp_path / f"{name}.tif", stack[:1], metadata={"axes": "ZYX"})
-    with pytest.raises(TrainingDataError, match="at least 2 planes"):
+    with pytest.raises(TrainingDataError, match="at least 2 planes") as caught:
         load(tmp_path, axes="ZYX")
+    assert "slices to planes" in str(caught.value)
+
+
+def test_an_assumed_anisotropy_is_said(tmp_path: Path) -> None:
+    put(tmp_path)
+    said = [remark for remark in load(tmp_path)[1] if remark.what == "image"]
+    assert [remark.image for remark in said] == ["a"]
+    assert "how far the planes are apart" in said[0].reason
+    assert not any(
+        remark.what == "image" for remark in load(tmp_path, settings={"anisotropy": "2"})[1]
+    )
