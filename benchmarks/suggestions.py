@@ -101,8 +101,11 @@ def main() -> int:
     for what, hits in noticed.items():
         section.bounds.append(Bound(f"{what} warned of", float(np.mean(hits)), "=", 1.0))
     section.notes.append(
-        f"Validation images warned of: {sum(warned)} of {len(warned)}; the limit is "
-        f"{adviser.index.familiar_distance:.4f}."
+        f"Validation images warned of: {sum(warned)} of {len(warned)}; the limits are "
+        + ", ".join(
+            f"{adviser.index.familiar_distance(kind):.3f} ({kind})" for kind in adviser.index.models
+        )
+        + "."
     )
     print(section.to_text())
     if given.json:

@@ -70,7 +70,8 @@ def main() -> int:
         sys.exit(str(error))
     for kind, (right, n_images) in score_index(index).items():
         print(f"{kind}: {right} of {n_images} get {index.models[kind]}, other groups deciding")
-    print(f"familiar up to a distance of {index.familiar_distance:.4f}")
+    for kind in ("", *index.models):
+        print(f"familiar up to a distance of {index.familiar_distance(kind):.4f}: {kind or 'all'}")
     print(f"{given.out}: {len(index.names)} images, {given.out.stat().st_size / 1024:.0f} KiB")
     return 0
 

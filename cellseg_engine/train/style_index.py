@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,13 @@ from cellseg_engine.nets.size_model import STYLE_LENGTH
 from cellseg_engine.pipeline.segmenter import Segmenter
 from cellseg_engine.pipeline.style import image_style
 from cellseg_engine.settings import Settings, make_settings
+from cellseg_engine.train.drawings import draw_strange
 from cellseg_engine.train.sources import Source
 from cellseg_engine.zoo.styles import StyleIndex
 
 _FORMAT = 1
+N_STRANGE = 128
+"""As many as it takes for the nearest of photographs not to change much."""
 
 
 def make_index(
@@ -31,7 +35,8 @@ def make_index(
 ) -> StyleIndex:
     """Give the index of the styles of images.
 
-    The network looks at every image without being told the diameter, as it will look at others.
+    The network looks at every image without being told the diameter, as it will look at others,
+    and at drawn pictures without cells, to tell strange images by.
 
     Parameters
     ----------
@@ -55,17 +60,17 @@ def make_index(
     styles = []
     for number, source in enumerate(sources, start=1):
         chosen = make_settings(settings, channel=source.channel or settings.channel)
-        path = (
-            cache / f"{_key(source, axes or source.axes, chosen, segmenter)}.npy" if cache else None
-        )
-        style = _known(path)
-        if style is None:
-            style = _look(segmenter, source, axes or source.axes, chosen)
-            if path is not None:
-                with staged(path.parent) as stage:
-                    np.save(stage.path(path.name), style)
-        styles.append(style)
+        image_axes = axes or source.axes
+        key = (file_sha256(source.image), image_axes)
+        look = functools.partial(_look, segmenter, source, image_axes, chosen)
+        styles.append(_keep(cache, _key(key, chosen, segmenter), look))
         progress(number, len(sources))
+    strange = np.zeros((N_STRANGE, STYLE_LENGTH), np.float32)
+    for number in range(N_STRANGE):
+        picture = draw_strange(number)
+        key = (hashlib.sha256(picture.tobytes()).hexdigest(), "YX")
+        look = functools.partial(_look_at_drawing, segmenter, picture)
+        strange[number] = _keep(cache, _key(key, settings, segmenter), look)
     return StyleIndex(
         np.array(styles, np.float32),
         tuple(source.name for source in sources),
@@ -74,7 +79,20 @@ def make_index(
         {kind: models[kind] for kind in sorted({source.kind for source in sources})},
         settings.model,
         segmenter.model.weights_sha256,
+        strange,
     )
+
+
+def _keep(cache: Path | None, key: str, look: Callable[[], np.ndarray]) -> np.ndarray:
+    """Give a style, from the cache if it is there, and keep it there."""
+    path = cache / f"{key}.npy" if cache else None
+    style = _known(path)
+    if style is None:
+        style = look()
+        if path is not None:
+            with staged(path.parent) as stage:
+                np.save(stage.path(path.name), style)
+    return style
 
 
 def _look(segmenter: Segmenter, source: Source, axes: str, settings: Settings) -> np.ndarray:
@@ -84,11 +102,15 @@ def _look(segmenter: Segmenter, source: Source, axes: str, settings: Settings) -
     ).style
 
 
-def _key(source: Source, axes: str, settings: Settings, segmenter: Segmenter) -> str:
+def _look_at_drawing(segmenter: Segmenter, picture: np.ndarray) -> np.ndarray:
+    settings = make_settings(segmenter.settings, channel="auto", nuclear_channel="none")
+    return image_style(segmenter, picture, "YX", settings=settings).style
+
+
+def _key(image: tuple[str, str], settings: Settings, segmenter: Segmenter) -> str:
     parts = (
         _FORMAT,
-        file_sha256(source.image),
-        axes,
+        *image,
         segmenter.model.weights_sha256,
         settings.model_dump_json(exclude={"model", "device"}),
     )

@@ -13,7 +13,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ from cellseg_engine.nets.size_model import STYLE_LENGTH
 from cellseg_engine.zoo.store import find_model
 
 INDEX_FILE = Path(__file__).with_name("styles.npz")
-FORMAT = 1
+FORMAT = 2
 N_NEAREST = 5
 FAMILIAR_PERCENTILE = 99.0
 """An image is unfamiliar where its style is farther away than those of this share of the training
-images are from other groups of them."""
+images of the kind are from other groups of them."""
+ENOUGH_OF_A_KIND = 20
+"""A kind of fewer images is measured by the distance of all kinds."""
 _HOW_TO_MAKE = "Make one with: python tools/make_style_index.py TABLE --network MODEL"
 
 
@@ -49,6 +51,9 @@ class StyleIndex:
         Name of the model whose styles these are.
     weights_sha256
         Of the files of that model.
+    strange
+        float32 of shape (M, 256), unit length: styles of drawn pictures that show no cells; see
+        `cellseg_engine.train.drawings`.
     """
 
     styles: np.ndarray
@@ -58,13 +63,23 @@ class StyleIndex:
     models: Mapping[str, str]
     network: str
     weights_sha256: tuple[str, ...]
+    strange: np.ndarray = field(default_factory=lambda: np.zeros((0, STYLE_LENGTH), np.float32))
+
+    def familiar_distance(self, kind: str = "") -> float:
+        """Give the largest distance of a familiar style of a kind: see `FAMILIAR_PERCENTILE`.
+
+        Without a kind, or of one of fewer than 20 images that can be compared, it is that of all.
+        """
+        distances, kinds = self._distances_between_groups
+        own = distances[kinds == kind]
+        counted = own if len(own) >= ENOUGH_OF_A_KIND else distances
+        return float(np.percentile(counted, FAMILIAR_PERCENTILE)) if len(counted) else float("inf")
 
     @functools.cached_property
-    def familiar_distance(self) -> float:
-        """The largest distance of a familiar style: see `FAMILIAR_PERCENTILE`.
+    def _distances_between_groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distances of training images to their 5 nearest of other groups, and their kinds.
 
-        Each training image is compared with those of other groups; images whose kind has
-        fewer than 5 of those do not count, as long as there are others.
+        Images whose kind has fewer than 5 of those do not count, as long as there are others.
         """
         distances = style_distances(self.styles, self.styles)
         kinds, groups = np.array(self.kinds), np.array(self.groups)
@@ -75,21 +90,17 @@ class StyleIndex:
         counted = (
             usable & (others >= N_NEAREST) if (usable & (others >= N_NEAREST)).any() else usable
         )
-        if not counted.any():
-            return float("inf")
-        return float(np.percentile(nearest[counted].mean(axis=1), FAMILIAR_PERCENTILE))
+        return nearest[counted].mean(axis=1), kinds[counted]
 
     def without_group(self, group: str) -> StyleIndex:
         """Give the index without the images of a group."""
         kept = [n for n, one in enumerate(self.groups) if one != group]
-        return StyleIndex(
-            self.styles[kept],
-            tuple(self.names[n] for n in kept),
-            tuple(self.kinds[n] for n in kept),
-            tuple(self.groups[n] for n in kept),
-            self.models,
-            self.network,
-            self.weights_sha256,
+        return replace(
+            self,
+            styles=self.styles[kept],
+            names=tuple(self.names[n] for n in kept),
+            kinds=tuple(self.kinds[n] for n in kept),
+            groups=tuple(self.groups[n] for n in kept),
         )
 
 
@@ -126,7 +137,9 @@ class Suggestion:
     distance
         Mean distance to them.
     familiar_distance
-        The largest that training images have.
+        The largest that training images of the commonest kind among them have.
+    n_strange
+        How many of the 5 nearest pictures are drawn ones without cells, if those count, too.
     network
         Whose styles were compared.
     """
@@ -135,12 +148,18 @@ class Suggestion:
     neighbours: tuple[Neighbour, ...]
     distance: float
     familiar_distance: float
+    n_strange: int
     network: str
+
+    @property
+    def is_near(self) -> bool:
+        """Whether training images are as near as they are to one another."""
+        return self.distance <= self.familiar_distance
 
     @property
     def is_familiar(self) -> bool:
         """Whether the image looks like those that the models were trained on."""
-        return self.distance <= self.familiar_distance
+        return self.is_near and self.n_strange <= N_NEAREST // 2
 
     @property
     def reason(self) -> str:
@@ -158,10 +177,19 @@ class Suggestion:
         """Sentences that the user should read."""
         if self.is_familiar:
             return ()
+        if self.is_near:
+            why = (
+                "its style is nearer to those of drawn pictures without cells, of noise and of "
+                "things that cover each other, as in photographs"
+            )
+        else:
+            why = (
+                f"its style is {self.distance:.3f} away from the {len(self.neighbours)} nearest of "
+                f"them; {FAMILIAR_PERCENTILE:g} % of such images are within "
+                f"{self.familiar_distance:.3f}"
+            )
         warning = (
-            "The image looks unlike those that the models were trained on: its style is "
-            f"{self.distance:.3f} away from the {len(self.neighbours)} nearest of them, and "
-            f"{FAMILIAR_PERCENTILE:g} % of them are within {self.familiar_distance:.3f} of others. "
+            f"The image looks unlike those that the models were trained on: {why}. "
             "Check the result, and train a model on such images if it is wrong."
         )
         return (warning,)
@@ -182,6 +210,7 @@ class Suggestion:
             ],
             "distance": round(self.distance, 4),
             "familiar_distance": round(self.familiar_distance, 4),
+            "n_strange": self.n_strange,
             "is_familiar": self.is_familiar,
             "network": self.network,
         }
@@ -208,8 +237,17 @@ def suggest_model(index: StyleIndex, style: np.ndarray) -> Suggestion:
     )
     # a Counter keeps the order of the first of each, which is that of nearness
     (model, _), *_ = Counter(one.model for one in neighbours).most_common(1)
-    distance = float(distances[order].mean())
-    return Suggestion(model, neighbours, distance, index.familiar_distance, index.network)
+    (kind, _), *_ = Counter(one.kind for one in neighbours).most_common(1)
+    strange = np.sort(style_distances(style[None], index.strange)[0])[:N_NEAREST]
+    fifth = np.sort(np.append(distances[order], strange))[:N_NEAREST][-1]
+    return Suggestion(
+        model,
+        neighbours,
+        float(distances[order].mean()),
+        index.familiar_distance(kind),
+        int(np.count_nonzero(strange <= fifth)),
+        index.network,
+    )
 
 
 def score_index(index: StyleIndex) -> dict[str, tuple[int, int]]:
@@ -254,6 +292,7 @@ def write_index(path: Path, index: StyleIndex) -> None:
             names=np.array(index.names, str),
             kinds=np.array(index.kinds, str),
             groups=np.array(index.groups, str),
+            strange=index.strange.astype(np.float16),
         )
 
 
@@ -275,7 +314,9 @@ def read_index(path: Path = INDEX_FILE) -> StyleIndex:
             facts = json.loads(str(arrays["facts"]))
             if facts["format"] != FORMAT:
                 raise ValueError("another format")
-            styles = _unit(arrays["styles"].astype(np.float32))
+            styles, strange = (
+                _unit(arrays[name].astype(np.float32)) for name in ("styles", "strange")
+            )
             names, kinds, groups = (
                 tuple(map(str, arrays[name])) for name in ("names", "kinds", "groups")
             )
@@ -287,6 +328,7 @@ def read_index(path: Path = INDEX_FILE) -> StyleIndex:
             dict(facts["models"]),
             str(facts["network"]),
             tuple(facts["weights_sha256"]),
+            strange,
         )
         _check_index(index)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
@@ -322,6 +364,7 @@ def _check_index(index: StyleIndex) -> None:
     n_images = len(index.names)
     fits = index.styles.shape == (n_images, STYLE_LENGTH) and n_images > 0
     fits = fits and len(index.kinds) == len(index.groups) == n_images
+    fits = fits and index.strange.shape[1:] == (STYLE_LENGTH,) and np.isfinite(index.strange).all()
     if not fits or not np.isfinite(index.styles).all() or set(index.kinds) - index.models.keys():
         raise ValueError("the parts do not fit together")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from cellseg_engine.train.drawings import draw_strange
 from cellseg_engine.zoo.styles import StyleIndex, score_index, suggest_model
 
 LENGTH = 256
@@ -75,7 +78,7 @@ def test_what_looks_like_nothing_known_is_unfamiliar() -> None:
     assert not strange.is_familiar
     (warning,) = strange.warnings
     assert "looks unlike" in warning
-    assert f"{index.familiar_distance:.3f}" in warning
+    assert f"{index.familiar_distance():.3f}" in warning
     assert strange.as_record()["is_familiar"] is False
 
 
@@ -85,7 +88,7 @@ def test_the_familiar_distance_is_the_99th_percentile_between_groups() -> None:
     for n, style in enumerate(index.styles.astype(float)):
         distances = np.linalg.norm(np.delete(index.styles, n, axis=0).astype(float) - style, axis=1)
         by_hand.append(np.sort(distances)[:5].mean())
-    assert index.familiar_distance == pytest.approx(np.percentile(by_hand, 99), abs=1e-6)
+    assert index.familiar_distance() == pytest.approx(np.percentile(by_hand, 99), abs=1e-6)
 
 
 def test_copies_of_an_image_do_not_make_the_familiar_distance_small() -> None:
@@ -99,18 +102,50 @@ def test_copies_of_an_image_do_not_make_the_familiar_distance_small() -> None:
         "net",
         ("abc",),
     )
-    assert copies.familiar_distance > 0.5 * single.familiar_distance
+    assert copies.familiar_distance() > 0.5 * single.familiar_distance()
 
 
 def test_a_kind_of_a_single_image_does_not_make_everything_familiar() -> None:
     with_rare = make_index({"fluo": 20, "rare": 1})
-    assert with_rare.familiar_distance < 0.5
+    assert with_rare.familiar_distance() < 0.5
 
 
 def test_an_index_of_one_group_knows_no_distance() -> None:
     index = make_index({"fluo": 3}, ("same",) * 3)
-    assert index.familiar_distance == float("inf")
+    assert index.familiar_distance() == float("inf")
     assert suggest_model(index, cloud(3, 1)[0]).is_familiar
+
+
+def test_each_kind_has_its_distance_if_there_are_enough() -> None:
+    styles = np.concatenate([cloud(0, 30, 0.003), cloud(1, 30, 0.02), cloud(2, 19, 0.001)])
+    kinds = ("near",) * 30 + ("wide",) * 30 + ("few",) * 19
+    names = tuple(map(str, range(79)))
+    models = {"near": "A", "wide": "B", "few": "C"}
+    index = StyleIndex(styles, names, kinds, names, models, "net", ("abc",))
+    assert index.familiar_distance("near") < 0.3 * index.familiar_distance("wide")
+    assert index.familiar_distance("few") == index.familiar_distance()
+    between = cloud(0, 1, 0.02, seed=3)[0]
+    assert not suggest_model(index, between).is_familiar
+    assert suggest_model(index, cloud(1, 1, 0.02, seed=3)[0]).is_familiar
+
+
+def test_what_is_nearer_to_drawn_pictures_is_unfamiliar() -> None:
+    index = replace(make_index({"fluo": 20}), strange=cloud(0, 6, 0.02, seed=8))
+    familiar = suggest_model(index, cloud(0, 1, seed=7)[0])
+    assert (familiar.n_strange, familiar.is_familiar) == (0, True)
+    strange = suggest_model(replace(index, styles=cloud(0, 20, 0.03)), index.strange[0])
+    assert strange.is_near
+    assert strange.n_strange >= 3
+    assert not strange.is_familiar
+    assert "drawn pictures without cells" in strange.warnings[0]
+
+
+def test_drawn_pictures_are_always_the_same_and_differ() -> None:
+    pictures = [draw_strange(number) for number in range(6)]
+    assert all(picture.shape == (256, 256) for picture in pictures)
+    assert all(picture.dtype == np.uint8 and picture.std() > 5 for picture in pictures)
+    assert np.array_equal(pictures[3], draw_strange(3))
+    assert len({picture.tobytes() for picture in pictures}) == 6
 
 
 def test_images_of_other_groups_score_the_index() -> None:
