@@ -7,6 +7,7 @@ imglib2: pyimagej's ``ij.py.to_dataset``.)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,17 +37,11 @@ def to_java(values: np.ndarray) -> Any:
         Whole numbers of 8, 16 or 32 bits, float32 or float64, any shape, native byte order.
     """
     import jpype
-    import jpype.nio
 
-    name, view = _KINDS[values.dtype]
     flat = np.ascontiguousarray(values).reshape(-1)
-    array = jpype.JArray(getattr(jpype, name))(flat.size)
-    native = java_class("java.nio.ByteOrder").nativeOrder()
-    for start in range(0, flat.size, _CHUNK):
-        part = flat[start : start + _CHUNK]
-        buffer = jpype.nio.convertToDirectBuffer(part.view(np.uint8)).order(native)
-        typed = buffer if view is None else getattr(buffer, view)()
-        typed.get(array, start, part.size)
+    array = jpype.JArray(getattr(jpype, _KINDS[values.dtype][0]))(flat.size)
+    for start, part, buffer in _buffers(flat):
+        buffer.get(array, start, part)
     return array
 
 
@@ -62,10 +57,25 @@ def copy_from_java(array: Any, target: np.ndarray) -> bool:
 
     Returns
     -------
-    False, with nothing copied, if the two have another number of bytes.
+    False, with nothing copied, if the two have another type or number of elements.
     """
-    source = memoryview(array)
-    if source.nbytes != target.nbytes or source.itemsize != target.itemsize:
+    import jpype
+
+    same = jpype.JArray(getattr(jpype, _KINDS[target.dtype][0]))
+    if not isinstance(array, same) or len(array) != target.size:
         return False
-    target.reshape(-1)[:] = np.frombuffer(source, target.dtype)
+    for start, part, buffer in _buffers(target.reshape(-1)):
+        buffer.put(array, start, part)
     return True
+
+
+def _buffers(flat: np.ndarray) -> Iterator[tuple[int, int, Any]]:
+    """Give the memory of a flat array to Java in parts: first element, elements, typed buffer."""
+    import jpype.nio
+
+    view = _KINDS[flat.dtype][1]
+    native = java_class("java.nio.ByteOrder").nativeOrder()
+    for start in range(0, flat.size, _CHUNK):
+        part = flat[start : start + _CHUNK]
+        buffer = jpype.nio.convertToDirectBuffer(part.view(np.uint8)).order(native)
+        yield start, part.size, buffer if view is None else getattr(buffer, view)()
