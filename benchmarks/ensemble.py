@@ -8,6 +8,7 @@ of each image, as Pachitariu and Stringer 2022 compare models; it writes docs/en
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tempfile
 import time
@@ -52,7 +53,7 @@ def score_model(name: str, model: str, sources: Sequence[Source], device: str) -
     scores, seconds = [], 0.0
     for source in sources:
         image = read_image(source.image, axes=source.axes or None)
-        truth = np.asarray(read_labels(source.annotation)).astype(np.int32)
+        truth = read_labels(source.annotation)[0]
         settings = make_settings(
             segmenter.settings,
             diameter_px=median_diameter(truth),
@@ -95,6 +96,7 @@ def main() -> int:
         sources = sources[: given.count or None]
         with tempfile.TemporaryDirectory() as folder:
             together = write_ensemble(given.models, Path(folder))
+            cards = [file.card for file in read_model(together)]
             results = [
                 *(score_model(Path(one).name, one, sources, given.device) for one in given.models),
                 score_model("ensemble", together, sources, given.device),
@@ -104,7 +106,8 @@ def main() -> int:
     section = Section(
         "Scores",
         f"{len(sources)} images of the kind {given.kind}, role {given.role}; mean AP per image; "
-        "the diameter is the true one of each image.",
+        f"the diameter is the true one of each image. {cards[0].origin} {cards[0].training_data}. "
+        "The other networks: other seeds.",
     )
     section.columns = ("model", "AP@0.5", "AP@0.75", "AP@0.9", "seconds for all images")
     for result in results:
@@ -125,7 +128,7 @@ def main() -> int:
         introduction="Networks that were trained alike, each by itself and with their outputs "
         "averaged ([how to make an ensemble](training.md#several-networks-as-one-model)).",
         command=f"python benchmarks/ensemble.py {' '.join(Path(m).name for m in given.models)} "
-        f"--kind {given.kind} --write-docs",
+        f"--kind {shlex.quote(given.kind)} --write-docs",
         peer_versions={},
         json_path=given.json,
         write_docs=given.write_docs,

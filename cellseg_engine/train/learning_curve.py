@@ -209,11 +209,10 @@ class _Curve:
 
     def write(self) -> list[dict[str, Any]]:
         """Write the table, the facts and the picture of all points that are there."""
-        first = self._plan(Point("pretrained", 0, 0))
         facts = {
             "cellseg_engine": __version__,
             "start": {"name": self._base.card.name, "sha256": self._base.sha256},
-            **first,
+            **self._plan(trained=True),
             "training": describe_images(self._images.training),
             "test": describe_images(self._images.test),
         }
@@ -282,14 +281,14 @@ class _Curve:
     def _folder(self, point: Point) -> Path:
         return self._out / "points" / point.name
 
-    def _plan(self, point: Point) -> dict[str, Any]:
-        """Give everything that a point depends on."""
+    def _plan(self, *, trained: bool) -> dict[str, Any]:
+        """Give the settings that a point depends on; the first model itself is not trained."""
         plan: dict[str, Any] = {
             "diameter_px": round(self._diameter_px, 4),
             "score_precision": SCORE_PRECISION,
             "crop_px": self._training.crop_px,
         }
-        if point.n_objects:
+        if trained:
             plan |= {
                 "recipe": asdict(self._training.recipe),
                 "seed": self._training.seed,
@@ -299,7 +298,7 @@ class _Curve:
     def _fingerprint(self, point: Point) -> str:
         images = self._images.training if point.n_objects else []
         content = {
-            **self._plan(point),
+            **self._plan(trained=point.n_objects > 0),
             "start": self._base.sha256,
             "point": asdict(point),
             "training": [image.sha256 for image in images],

@@ -84,6 +84,7 @@ def test_parts_add_up_and_points_are_made_once(images: Path, tmp_path: Path) -> 
     )
     facts = json.loads((out / "learning_curve.json").read_text())
     assert facts["points"] == more
+    assert facts["recipe"]["epochs"] >= 1 and "seed" in facts
     assert [one["name"] for one in facts["test"]] == ["7"]
     diameters = [one["diameter_px"] for one in facts["training"]]
     assert facts["diameter_px"] == pytest.approx(np.mean(diameters), abs=0.01)
