@@ -121,6 +121,7 @@ def main() -> int:
     given = parser.parse_args()
     if not given.report_only and (status := run(given)):
         return status
+    command = f"python benchmarks/learning_curve.py --out FOLDER --steps {given.steps} --write-docs"
     facts = json.loads((given.out / "learning_curve.json").read_text(encoding="utf-8"))
     picture = given.out / "learning_curve.png"
     if given.write_docs and picture.is_file():
@@ -137,7 +138,7 @@ def main() -> int:
         page="learning-curve.md",
         title="Learning curve",
         introduction=introduction,
-        command=f"python benchmarks/learning_curve.py --out FOLDER --steps {given.steps} --write-docs",
+        command=command,
         peer_versions={},
         json_path=given.json,
         write_docs=given.write_docs,

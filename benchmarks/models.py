@@ -53,6 +53,14 @@ class Check:
     channel: str = "auto"
     scale: float = 1.0
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Give what differs from the defaults; the voxels of our volumes are cubes."""
+        changes = {"channel": self.channel}
+        if self.kind == "volume":
+            changes |= {"volume_mode": "fuse", "anisotropy": "1"}
+        return changes
+
     def __str__(self) -> str:
         parts = [self.kind, f"channel {self.channel}" * (self.channel != "auto")]
         parts.append(f"rescaled x {self.scale:g}" * (self.scale != 1))
@@ -64,7 +72,7 @@ class Found:
     """The scores of one check, and the diameters."""
 
     evaluation: Evaluation
-    intervals: Intervals
+    intervals: Intervals | None  # None for a single image
     diameters: np.ndarray  # estimated and true, shape (N, 2)
 
     def ap(self, threshold: float, how: str) -> float:
@@ -78,13 +86,19 @@ class Found:
         yield str(len(self.evaluation.images))
         for threshold in THRESHOLDS:
             for how in ("pooled", "mean_per_image"):
-                low, high = getattr(self.intervals, how)[f"average_precision_{threshold:.2f}"]
-                yield f"{self.ap(threshold, how):.3f} ({low:.2f}-{high:.2f})"
+                yield f"{self.ap(threshold, how):.3f}{self.interval(threshold, how)}"
         pooled = self.evaluation.total.pooled
         yield f"{pooled.n_prediction} / {pooled.n_truth}"
         logs = np.log(self.diameters)
         error = float(np.median(np.abs(logs[:, 0] - logs[:, 1])))
-        yield f"{np.expm1(error):.0%}, {self.correlation:.2f}"
+        yield f"{np.expm1(error):.0%}" + (f", {self.correlation:.2f}" if len(logs) > 1 else "")
+
+    def interval(self, threshold: float, how: str) -> str:
+        """Give the ends of an interval in brackets, or nothing."""
+        if self.intervals is None:
+            return ""
+        low, high = getattr(self.intervals, how)[f"average_precision_{threshold:.2f}"]
+        return f" ({low:.2f}-{high:.2f})"
 
     @property
     def correlation(self) -> float:
@@ -95,17 +109,18 @@ class Found:
 
 FLUO, HALF, TWICE = Check("fluo"), Check("fluo", scale=0.5), Check("fluo", scale=2.0)
 HISTOLOGY, STAIN = Check("histology"), Check("histology", channel="hematoxylin")
-PHASE = Check("phase")
+PHASE, VOLUME = Check("phase"), Check("volume")
 CHECKS = {
-    "nuclei": (FLUO, HALF, TWICE, HISTOLOGY, STAIN),
+    "nuclei": (FLUO, HALF, TWICE, HISTOLOGY, STAIN, VOLUME),
     "generalist": (FLUO, HISTOLOGY, PHASE),
     "phase": (PHASE,),
+    "nuclei3d": (VOLUME, FLUO),
 }
 
 
 def run_check(segmenter: Segmenter, check: Check, data: Path) -> Found:
     """Segment and score the images of one check."""
-    settings = segmenter.settings.model_copy(update={"channel": check.channel})
+    settings = make_settings(segmenter.settings, **check.settings)
     images, diameters = [], []
     for row in read_rows(data, "val"):
         if row["kind"] != check.kind:
@@ -123,9 +138,7 @@ def run_check(segmenter: Segmenter, check: Check, data: Path) -> Found:
         tuple(images),
         pool_scores([image.score for image in images]),
     )
-    intervals = bootstrap(evaluation)
-    assert intervals is not None
-    return Found(evaluation, intervals, np.array(diameters))
+    return Found(evaluation, bootstrap(evaluation), np.array(diameters))
 
 
 def rescale(pixels: np.ndarray, truth: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +159,7 @@ def describe(name: str, found: dict[Check, Found]) -> Section:
     section.columns = ("scored on", *COLUMNS)
     section.rows = [(str(check), *result.cells()) for check, result in found.items()]
     for check, result in found.items():
-        if check.scale == 1:
+        if check.scale == 1 and len(result.evaluation.images) > 1:
             section.notes.append(f"Worst, {check}: {'; '.join(worst(result.evaluation))}.")
     return section
 
@@ -207,6 +220,9 @@ def bounds(found: dict[str, dict[Check, Found]]) -> Iterator[Bound]:
         for check in (FLUO, HISTOLOGY):
             loss = found["nuclei"][check].ap(0.5, mean) - found["generalist"][check].ap(0.5, mean)
             yield Bound(f"generalist below nuclei, {check}, AP@0.5 mean", loss, "<=", 0.02)
+    if "nuclei3d" in found and "nuclei" in found:
+        gain = found["nuclei3d"][VOLUME].ap(0.5, pooled) - found["nuclei"][VOLUME].ap(0.5, pooled)
+        yield Bound("nuclei3d above nuclei, volume, AP@0.5", gain, ">=", 0.0)
     if "phase" in found:
         yield Bound("phase, AP@0.5 pooled", found["phase"][PHASE].ap(0.5, pooled), ">=", 0.75)
 

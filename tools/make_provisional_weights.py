@@ -42,7 +42,7 @@ def main(weights_file: Path, size_file: Path, manifest: Path) -> None:
     )
     size_model = replace(read_official_size_model(size_file), range_px=card.diameter_range_px)
     target = CHECKOUT_FOLDER / f"{NAME}.safetensors"
-    write_weights(target, card, weights.arrays, size_model, half=True)
+    write_weights(target, card, weights.arrays, size_model, storage="float16")
     print(f'[{NAME}]\nfiles = ["{target.name}"]\nsha256 = ["{file_sha256(target)}"]')
 
 

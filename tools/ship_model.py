@@ -1,6 +1,6 @@
 """Take a finished training into the repository: python tools/ship_model.py FOLDER [--separate].
 
-FOLDER is that of ``cellseg train``. The weights are stored in half precision (docs/decisions/0005)
+FOLDER is that of ``cellseg train``. The weights are stored in eight bits (docs/decisions/0033)
 and named in models.toml; how they came about goes to models/NAME.json, with the curves beside it.
 """
 
@@ -37,7 +37,7 @@ def main() -> int:
     CHECKOUT_FOLDER.mkdir(exist_ok=True)
     weights = read_weights(given.training / record["model"])
     target = folder / f"{name}.safetensors"
-    write_weights(target, weights.card, weights.arrays, weights.size_model, half=True)
+    write_weights(target, weights.card, weights.arrays, weights.size_model, storage="int8")
     target.chmod(0o644)
     entry = {
         "source": "separate" if given.separate else "shipped",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import math
 import os
 import subprocess
 import sys
@@ -23,8 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.manifest import DATA, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
-LARGE_CROPS = 2
-"""From this many crops on an image counts as large: it is drawn more often, it has more to see."""
+LARGE_CROPS, FIELD_CROPS = 2, 8
+"""From this many crops on an image counts as large, and as a whole field: it is drawn more often,
+since it has more to see."""
+CROP_PX = 224
 DIAM_MEAN_PX = 17
 """At which the networks see objects."""
 SMALL_PX = 13
@@ -54,10 +55,11 @@ class Plan:
 
 
 NUCLEI_WEIGHTS = {
-    "fluo": 24,
-    "fluo-large": 26,
-    "fluo-small": 26,
-    "histology": 18,
+    "fluo": 20,
+    "fluo-large": 21,
+    "fluo-small": 24,
+    "fluo-field": 12,
+    "histology": 17,
     "brightfield": 6,
 }
 PLANS = {
@@ -69,13 +71,14 @@ PLANS = {
     "generalist": Plan(
         "nuclei",
         {
-            "fluo": 16,
-            "fluo-large": 16,
-            "fluo-small": 16,
-            "histology": 14,
+            "fluo": 14,
+            "fluo-large": 14,
+            "fluo-small": 14,
+            "fluo-field": 6,
+            "histology": 16,
             "brightfield": 4,
             "phase": 30,
-            "bacteria": 8,
+            "bacteria": 2,
         },
         "Nuclei, whole cells in phase contrast, and bacteria.",
         ("--epochs", "12"),
@@ -88,7 +91,7 @@ PLANS = {
     ),
     "nuclei3d": Plan(
         "nuclei",
-        {"volume": 50, "fluo": 20, "fluo-large": 15, "fluo-small": 15},
+        {"volume": 50, "fluo": 18, "fluo-large": 12, "fluo-small": 12, "fluo-field": 8},
         "Nuclei in volumes of fluorescence, seen from three sides.",
         ("--epochs", "8", "--slices", "all", "--anisotropy", "1"),
     ),
@@ -148,13 +151,15 @@ def training_rows(data: Path, plan: Plan, diam_mean_px: float) -> Iterator[dict[
 
 
 def fluo_kind(image: Path, diameter_px: float, diam_mean_px: float) -> str:
-    """Give the kind of an image of fluorescence: small objects, much to see, or neither."""
-    if diameter_px < SMALL_PX:
-        return "fluo-small"
+    """Give the kind of an image of fluorescence: a field, small objects, much to see, or none."""
     with tifffile.TiffFile(image) as tiff:
         height, width = tiff.pages[0].shape[:2]
-    side = math.sqrt(height * width) * diam_mean_px / diameter_px
-    return "fluo-large" if side**2 >= LARGE_CROPS * 224**2 else "fluo"
+    n_crops = height * width * (diam_mean_px / diameter_px) ** 2 / CROP_PX**2
+    if n_crops >= FIELD_CROPS:
+        return "fluo-field"
+    if diameter_px < SMALL_PX:
+        return "fluo-small"
+    return "fluo-large" if n_crops >= LARGE_CROPS else "fluo"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -22,8 +22,14 @@ from cellseg_engine.errors import WeightsError
 from cellseg_engine.nets.size_model import SizeModel
 
 METADATA_KEY = "cellseg"
-FORMAT = 1
+FORMAT, FORMAT_WITH_INT8 = 1, 2
+"""What a reader has to know; a file without int8 can be read by older readers too."""
 SIZE_PREFIX = "size_model."
+STEP_SUFFIX = "::step"
+"""Of the array of what one unit of an int8 array stands for."""
+INT8_LIMIT = 127
+
+Storage = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -127,23 +133,29 @@ def write_weights(
     arrays: dict[str, np.ndarray],
     size_model: SizeModel | None = None,
     *,
-    half: bool = False,
+    storage: Storage = "float32",
 ) -> None:
     """Write a safetensors file.
 
     Parameters
     ----------
-    half
-        Store convolution and linear weights as float16, half the size; batch-normalisation
-        values always stay float32 (their variances can be too small for float16).
+    storage
+        Of convolution and linear weights: float16 has half the size of float32, int8 a quarter,
+        with one step for each output channel. Batch-normalisation values always stay float32
+        (their variances can be too small for less).
     """
-    stored = {
-        name: _storable(array.astype(np.float16) if half and array.ndim >= 2 else array)
-        for name, array in arrays.items()
-    }
+    stored: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        if storage == "int8" and array.ndim >= 2:
+            stored[name], stored[name + STEP_SUFFIX] = _to_int8(array)
+        elif storage == "float16" and array.ndim >= 2:
+            stored[name] = _storable(array.astype(np.float16))
+        else:
+            stored[name] = _storable(array)
     if size_model is not None:
         stored |= {SIZE_PREFIX + name: array for name, array in size_model.to_arrays().items()}
-    metadata = {METADATA_KEY: json.dumps({"format": FORMAT, **asdict(card)}, sort_keys=True)}
+    file_format = FORMAT_WITH_INT8 if storage == "int8" else FORMAT
+    metadata = {METADATA_KEY: json.dumps({"format": file_format, **asdict(card)}, sort_keys=True)}
     save_file(stored, path, metadata=metadata)
 
 
@@ -192,6 +204,29 @@ def _storable(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
+def _to_int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give weights as int8, and the float32 step of each output channel (the first dimension)."""
+    largest = np.abs(array).reshape(len(array), -1).max(axis=1).astype(np.float32)
+    step = np.where(largest > 0, largest / np.float32(INT8_LIMIT), np.float32(1))
+    return np.rint(array / _along_first(step, array.ndim)).astype(np.int8), step
+
+
+def _from_int8(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give arrays with int8 ones multiplied by their steps, and the others as they are."""
+    given = {}
+    for name, array in arrays.items():
+        step = arrays.get(name + STEP_SUFFIX)
+        if step is not None:
+            given[name] = array.astype(np.float32) * _along_first(step, array.ndim)
+        elif not name.endswith(STEP_SUFFIX):
+            given[name] = array
+    return given
+
+
+def _along_first(values: np.ndarray, ndim: int) -> np.ndarray:
+    return values.reshape(-1, *[1] * (ndim - 1))
+
+
 def _read_file(path: Path, *, with_arrays: bool) -> tuple[ModelCard, dict[str, np.ndarray]]:
     try:
         with safe_open(path, framework="numpy") as file:
@@ -200,13 +235,13 @@ def _read_file(path: Path, *, with_arrays: bool) -> tuple[ModelCard, dict[str, n
             arrays = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path) from error
-    return _parse_card(path, metadata), arrays
+    return _parse_card(path, metadata), _from_int8(arrays)
 
 
 def _parse_card(path: Path, metadata: dict[str, str]) -> ModelCard:
     try:
         values = json.loads(metadata[METADATA_KEY])
-        if values.pop("format") != FORMAT:
+        if values.pop("format") not in (FORMAT, FORMAT_WITH_INT8):
             raise WeightsError(
                 f"{path} was written by a newer CellSeg.", hint="Update cellseg-engine."
             )

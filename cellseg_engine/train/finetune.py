@@ -43,7 +43,8 @@ class FineTuning:
     size_model
         Also fit what estimates the diameter.
     settings
-        Of them the channels, percentiles, ``invert`` and ``device`` count.
+        Of them the channels, percentiles, ``invert``, ``device`` and ``precision`` count; ``auto``
+        is the faster precision for training on the device, since somebody waits for the model.
     """
 
     folder: Path
@@ -120,12 +121,17 @@ def fine_tune(
     CellSegError
         See `check_fine_tuning` and `cellseg_engine.train.run.train`; the list is unchanged.
     """
+    from cellseg_engine.nets.runtimes import choose_device
+    from cellseg_engine.train.arithmetic import fast_precision
     from cellseg_engine.train.dataset import IMAGE_LEFT_OUT
     from cellseg_engine.train.options import TrainingOptions
     from cellseg_engine.train.run import train
 
     wanted = check_fine_tuning(wanted)
-    recipe = _recipe(wanted)
+    precision = wanted.settings.precision
+    if precision == "auto":  # somebody waits for the model
+        precision = fast_precision(choose_device(wanted.settings.device))
+    recipe = replace(_recipe(wanted), precision=precision)
     remove_stale(wanted.folder)
     with temporary_folder(wanted.folder) as work:
         options = TrainingOptions(

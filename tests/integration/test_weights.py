@@ -107,6 +107,29 @@ def test_export_and_own_format_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(outputs(build_network(file)), outputs(build_network(weights)))
 
 
+def test_weights_in_eight_bits_are_those_of_a_quarter_of_the_file(tmp_path: Path) -> None:
+    weights = read_model("nuclei-provisional")[0]
+    files = {}
+    for storage in ("float32", "int8"):
+        path = tmp_path / f"{storage}.safetensors"
+        write_weights(path, weights.card, weights.arrays, weights.size_model, storage=storage)
+        files[storage] = load_weights(path)
+    exact, small = files["float32"], files["int8"]
+    numbers = sum(array.size for array in weights.arrays.values())
+    assert (tmp_path / "int8.safetensors").stat().st_size < 0.27 * 4 * numbers
+    assert small.card == exact.card
+    assert small.size_model is not None
+    assert small.arrays.keys() == exact.arrays.keys()
+    for name, array in small.arrays.items():
+        weight = exact.arrays[name].astype(np.float32)
+        assert array.dtype == np.float32 or array.ndim < 2
+        largest = np.abs(weight).reshape(len(weight), -1).max(1) if weight.ndim > 1 else 0
+        error = np.abs(array - weight).reshape(*weight.shape[:1], -1).max(-1)
+        assert (error <= np.asarray(largest) * 0.5001 / 127).all(), name
+    mine, theirs = (outputs(build_network(files[name])) for name in ("int8", "float32"))
+    assert np.sqrt(((mine - theirs) ** 2).mean() / (theirs**2).mean()) < 0.03
+
+
 def test_weights_that_come_with_the_program_are_bases() -> None:
     nuclei = read_model("nuclei")[0]
     went_on = nuclei.card.with_changes(start_name="nuclei-provisional", start_sha256="8c73")
