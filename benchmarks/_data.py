@@ -14,7 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.manifest import DATA, read_rows  # noqa: F401 (benchmarks import them here)
 
 MODEL = "nuclei"
-MODELS = {"nuclei": ("fluo", "histology"), "generalist": ("fluo", "phase"), "phase": ("phase",)}
+MODELS = {
+    "nuclei": ("fluo", "histology"),
+    "generalist": ("fluo", "phase"),
+    "phase": ("phase",),
+    "nuclei3d": ("volume", "fluo"),
+}
 """The models that are shipped, and kinds of validation images that each is for."""
 FIRST_MODEL = "nuclei-provisional"
 """Of the peer's own trainer; the parity of both programs is measured on it."""
@@ -34,12 +39,15 @@ class Labelled:
         True objects, int32.
     diameter_px
         Median diameter of the true objects.
+    axes
+        Of the image, one letter for each dimension.
     """
 
     name: str
     pixels: np.ndarray
     masks: np.ndarray
     diameter_px: float
+    axes: str
 
 
 def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
@@ -51,6 +59,7 @@ def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
             read_image(data / f"{row['path']}_img.tif", axes=row["axes"]).pixels,
             read_labels(data / f"{row['path']}_masks.tif")[0].astype(np.int32),
             float(row["median_diameter_px"]),
+            row["axes"],
         )
         for row in sorted(rows, key=lambda row: row["path"])[: count or None]
     ]

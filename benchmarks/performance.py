@@ -264,15 +264,15 @@ def precision(bench: Bench) -> tuple[Section, dict[str, Any]]:
 
 
 def segment_all(model: str, precision: str, images: Sequence[Labelled]) -> list[np.ndarray]:
-    """Give the objects of images at their true diameters."""
+    """Give the objects of images at their true diameters, of stacks as volumes of cubic voxels."""
     segmenter = Segmenter(make_settings(model=model, device="cpu", precision=precision))
-    sizes = [make_settings(segmenter.settings, diameter_px=image.diameter_px) for image in images]
-    return [
-        segmenter.segment(
-            image.pixels, "YX" if image.pixels.ndim == 2 else "YXS", settings=settings
-        ).labels
-        for image, settings in zip(images, sizes, strict=True)
-    ]
+    labels = []
+    for image in images:
+        settings = make_settings(segmenter.settings, diameter_px=image.diameter_px)
+        if image.axes == "ZYX":
+            settings = make_settings(settings, volume_mode="fuse", anisotropy="1")
+        labels.append(segmenter.segment(image.pixels, image.axes, settings=settings).labels)
+    return labels
 
 
 PARTS = {"one-image": one_image, "sizes": sizes, "many": many, "precision": precision}

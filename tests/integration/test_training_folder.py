@@ -21,6 +21,7 @@ from cellseg_engine.io.rois import encode_rois
 from cellseg_engine.nets.card import ModelCard, write_weights
 from cellseg_engine.nets.unet import ResidualUNet
 from cellseg_engine.train import folder as folder_module
+from cellseg_engine.train.arithmetic import fast_precision
 from cellseg_engine.train.edits import Edits, count_edits
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.finetune import FineTuning, check_fine_tuning, fine_tune, newest_model
@@ -32,7 +33,7 @@ from cellseg_engine.train.folder import (
     read_or_begin,
 )
 from cellseg_engine.train.sources import find_sources
-from cellseg_engine.zoo.store import list_models, models_folder
+from cellseg_engine.zoo.store import find_model, list_models, models_folder
 from tests.integration.cli import disks, listing
 from tests.integration.training import small_network
 
@@ -325,6 +326,8 @@ def test_a_round_makes_a_model_of_all_images_and_leaves_nothing_else(
     assert after == before
     content = read_folder(filled)
     assert newest_model(content) == "Zellen-1-1"
+    faster = fast_precision(torch.device("cpu"))
+    assert f", {faster}, seed" in find_model("Zellen-1-1").card().origin
     assert check_fine_tuning(wanted(filled)).name == "Zellen-1-2"
 
 
