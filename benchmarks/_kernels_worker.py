@@ -22,7 +22,12 @@ from cellseg_engine.core.metrics import score_image
 from cellseg_engine.core.outlines import trace_outlines
 from cellseg_engine.pipeline.masks import fields_to_labels
 from cellseg_engine.pipeline.volume_fields import VolumeFields
-from cellseg_engine.pipeline.volume_masks import Tracing, trace_volume
+from cellseg_engine.pipeline.volume_masks import (
+    Tracing,
+    clean_volume,
+    group_voxels,
+    trace_volume,
+)
 
 STEPS = 200
 DIAMETER_PX = 28.0
@@ -72,13 +77,19 @@ def volume_steps(mask: np.ndarray, flows: np.ndarray) -> dict[str, Step]:
 
     fields = VolumeFields(np.concatenate([flows, logit[np.newaxis]]), shape, STYLE)
 
-    def whole(mode: str) -> object:
-        tracing = Tracing(make_settings(volume_mode=mode), 1.0, STEPS, "v3")
+    def unchecked() -> object:
+        tracing = Tracing(make_settings(volume_mode="cellpose3"), 1.0, STEPS, "v3")
+        fraction = tracing.settings.max_size_fraction
+        labels = group_voxels(flows, logit > 0, tracing, max_size_fraction=fraction)
+        return clean_volume(labels, np.zeros(labels.max() + 1), tracing)
+
+    def checked() -> object:
+        tracing = Tracing(make_settings(volume_mode="fuse"), 1.0, STEPS, "v3")
         return trace_volume(fields, tracing, diameter_px=DIAMETER_PX, max_voxels=mask.size)
 
     return {
-        "volume fields to labels": lambda: whole("cellpose3"),
-        "volume fields to labels, flows checked": lambda: whole("fuse"),
+        "volume fields to labels": unchecked,
+        "volume fields to labels, flows checked": checked,
         "volume dynamics, trilinear": lambda: follow_flows(flows, mask, STEPS),
         "volume dynamics, nearest": lambda: follow_flows(flows, mask, STEPS, "nearest"),
     }

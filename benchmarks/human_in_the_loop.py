@@ -268,11 +268,12 @@ def report(rounds: list[Round]) -> Section:
                 f"{one.pooled / best.pooled:.0%}",
             )
         )
-    counted = [one.pooled for one in loop if FEWEST <= one.objects <= MOST]
+    last = max((one for one in loop if one.objects <= MOST), key=lambda one: one.objects)
+    reached = last.pooled if last.objects >= FEWEST else 0.0
     section.bounds = [
         Bound(
-            f"AP@0.5 pooled with {FEWEST} to {MOST} objects, against that of all {best.objects}",
-            max(counted, default=0.0) / best.pooled,
+            f"AP@0.5 pooled with {last.objects} objects, against that of all {best.objects}",
+            reached / best.pooled,
             ">=",
             SHARE,
         )

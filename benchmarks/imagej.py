@@ -3,27 +3,32 @@
     python benchmarks/imagej.py IMAGEJ [--size 2048] [--rounds 9]
 
 IMAGEJ is an ij.jar or the folder of an ImageJ. JPype alone is the obvious way: slices of its
-arrays.
+arrays. The bounds are those of 2048 x 2048 pixels; the exit code is 1 when one fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from _report import Bound, Section
 
 import cellseg_imagej
 from cellseg_imagej.java import java_class
 
+SIZE = 2048
+LIMITS_MS = {"ImagePlus to array": 10.0, "array to ImagePlus": 30.0}
 
-def main() -> None:
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("imagej")
-    parser.add_argument("--size", type=int, default=2048)
+    parser.add_argument("--size", type=int, default=SIZE)
     parser.add_argument("--rounds", type=int, default=9)
     given = parser.parse_args()
     cellseg_imagej.start_imagej(given.imagej)
@@ -42,11 +47,20 @@ def main() -> None:
             lambda: to_imagej_alone(array),
         ),
     ]
-    print(f"{given.size}^2 uint16, median of {given.rounds} (fastest) in ms")
+    section = Section(
+        title=f"{given.size} x {given.size} uint16, milliseconds",
+        text=f"Medians of {given.rounds} rounds.",
+        columns=("way", "ours", "fastest", "JPype alone", "fastest", "JPype alone / ours"),
+    )
     for name, ours, alone in pairs:
         mine, theirs = in_turns(ours, alone, given.rounds)
-        ratio = statistics.median(theirs) / statistics.median(mine)
-        print(f"{name}: ours {show(mine)}, JPype alone {show(theirs)}, ratio {ratio:.2f}")
+        median, other = statistics.median(mine), statistics.median(theirs)
+        times = (round(time_ms, 2) for time_ms in (median, min(mine), other, min(theirs)))
+        section.rows.append((name, *times, round(other / median, 2)))
+        if given.size == SIZE:
+            section.bounds.append(Bound(f"{name}, ms", median, "<=", LIMITS_MS[name]))
+    print(section.to_text())
+    return 0 if all(bound.holds for bound in section.bounds) else 1
 
 
 def from_imagej_alone(image: Any, shape: tuple[int, int]) -> np.ndarray:
@@ -75,9 +89,5 @@ def in_turns(
     return taken
 
 
-def show(times: list[float]) -> str:
-    return f"{statistics.median(times):.1f} ({min(times):.1f})"
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ PICTURE = "learning-curve.png"
 BOUND_SIZE = 100
 BOUND_GAIN = 0.10
 BOUND_SUBSETS = 3
+BOUND_CPU_MINUTES = 30
+PAPER_STEPS = 300
 
 
 def run(given: argparse.Namespace) -> int:
@@ -39,14 +42,17 @@ def run(given: argparse.Namespace) -> int:
 
 def curve_section(facts: dict[str, Any]) -> Section:
     """Give table and bound of a learning curve."""
+    recipe = facts["recipe"]
+    steps = recipe["epochs"] * recipe["images_per_epoch"] // recipe["batch_size"]
     section = Section(
         "Scores",
         f"{len(facts['training'])} images to draw from, {len(facts['test'])} test images, all of "
         f"other cultures. `{facts['start']['name']}` (SHA-256 "
         f"`{facts['start']['sha256'][:12]}`) is the model to go on from; it was trained on nuclei "
-        f"only. Every network: {facts['recipe']['epochs']} epochs of "
-        f"{facts['recipe']['images_per_epoch']} squares, {facts['recipe']['optimizer']} "
-        f"{facts['recipe']['learning_rate']:g}, {facts['recipe']['precision']}; no images held "
+        f"only. Every network: {recipe['epochs']} epochs of "
+        f"{recipe['images_per_epoch']} squares ({steps} steps; the paper and "
+        f"`cellseg learning-curve`: {PAPER_STEPS}), {recipe['optimizer']} "
+        f"{recipe['learning_rate']:g}, {recipe['precision']}; no images held "
         f"out, the last weights. Diameter for all test images: {facts['diameter_px']:.1f} px, the "
         "mean of the images to draw from. Mean AP per image; spread: standard deviation over "
         "subsets, and their range.",
@@ -89,9 +95,14 @@ def curve_section(facts: dict[str, Any]) -> Section:
     section.bounds.append(Bound(f"subsets of {BOUND_SIZE} objects", n_subsets, ">=", BOUND_SUBSETS))
     minutes = [row["seconds"] / 60 for row in facts["points"] if row["objects"]]
     if minutes:
+        cores = os.cpu_count() or 1
+        section.bounds.append(
+            Bound("CPU minutes of a point at most", max(minutes) * cores, "<=", BOUND_CPU_MINUTES)
+        )
         section.notes.append(
             f"Minutes for a point, training and scoring: {min(minutes):.1f} to {max(minutes):.1f}, "
-            "on the machine above while it may have had other work."
+            f"on the machine above while it may have had other work; times its {cores} cores, that "
+            "is the most CPU time that a point can have taken."
         )
     return section
 

@@ -220,7 +220,7 @@ def compare_turned(volumes: list[Volume], models: list[str]) -> Section:
         "The same voxels, turned about one axis before they are segmented, and the labels turned "
         "back: how well they agree with those of the volume as it is (`volume_mode` fuse, true "
         "diameter). Exact fields give the identical partition "
-        "(`tests/core/test_volume_dynamics.py`); a network sees a turned picture as another one.",
+        "(`tests/unit/test_volumes.py`); a network sees a turned picture as another one.",
         ("volume", "model", *(f"AP@0.75, about {axis}" for axis in TURNS)),
     )
     for model in models:

@@ -58,6 +58,8 @@ class NumberList(click.ParamType[tuple[int, ...]]):
 @click.option("--out", required=True, type=GivenPath(file_okay=False), help="Folder for all files.")
 @click.option(
     "--start-from",
+    "--from",
+    "start_from",
     default=DEFAULT_MODEL,
     show_default=True,
     help="Model that the pretrained networks go on from.",

@@ -116,6 +116,8 @@ def recipe_options(command: Command) -> Command:
         ),
         click.option(
             "--start-from",
+            "--from",
+            "start_from",
             default="",
             help="Model or weights file to go on from, or scratch; without, what the recipe "
             "says, with the default model.",

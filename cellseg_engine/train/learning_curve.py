@@ -212,7 +212,7 @@ class _Curve:
         facts = {
             "cellseg_engine": __version__,
             "start": {"name": self._base.card.name, "sha256": self._base.sha256},
-            **self._plan(trained=True),
+            **self._plan(),
             "training": describe_images(self._images.training),
             "test": describe_images(self._images.test),
         }
@@ -281,27 +281,27 @@ class _Curve:
     def _folder(self, point: Point) -> Path:
         return self._out / "points" / point.name
 
-    def _plan(self, *, trained: bool) -> dict[str, Any]:
-        """Give the settings that a point depends on; the first model itself is not trained."""
-        plan: dict[str, Any] = {
+    def _plan(self) -> dict[str, Any]:
+        """Give the settings that all points of a curve have in common."""
+        return {
             "diameter_px": round(self._diameter_px, 4),
             "score_precision": SCORE_PRECISION,
             "crop_px": self._training.crop_px,
+            "recipe": asdict(self._training.recipe),
+            "seed": self._training.seed,
         }
-        if trained:
-            plan |= {
-                "recipe": asdict(self._training.recipe),
-                "seed": self._training.seed,
-            }
-        return plan
 
     def _fingerprint(self, point: Point) -> str:
-        images = self._images.training if point.n_objects else []
+        """Give the same text for the same result.
+
+        The first model is not trained; its point still has the plan and the images, since every
+        call asks for it: so points of different plans never come together in one folder.
+        """
         content = {
-            **self._plan(trained=point.n_objects > 0),
+            **self._plan(),
             "start": self._base.sha256,
             "point": asdict(point),
-            "training": [image.sha256 for image in images],
+            "training": [image.sha256 for image in self._images.training],
             "test": [image.sha256 for image in self._images.test],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -100,8 +100,10 @@ def test_parts_add_up_and_points_are_made_once(images: Path, tmp_path: Path) -> 
 
     with pytest.raises(SettingsError, match=r"base\.json was made with other images"):
         make_learning_curve(options(images, out, diameter_px=30.0))
-    with pytest.raises(SettingsError, match=r"pretrained-5-1\.json was made with other images"):
+    with pytest.raises(SettingsError, match=r"base\.json was made with other images"):
         make_learning_curve(options(images, out, steps=2))
+    with pytest.raises(SettingsError, match="cannot stand in one curve with new ones"):
+        make_learning_curve(options(images, out, steps=2, sizes=(7,), starts=("scratch",)))
     (out / "points" / "base.json").write_text("{}")
     with pytest.raises(OSError, match=r"base\.json is damaged or was not written by"):
         make_learning_curve(part)

@@ -300,6 +300,25 @@ def test_what_cannot_be_trained(
     assert listing(filled) == before
 
 
+def test_a_training_starts_from_one_network_that_is_no_fine_tune(
+    filled: Path, tmp_path: Path
+) -> None:
+    """Said by the cards of files, before any weights are read: these have none."""
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    card = ModelCard("tuned", 2, 17.0, 17.0, start_name="nuclei", start_sha256="ab" * 32)
+    for number in range(2):
+        write_weights(folder / f"{number}.safetensors", card, {"none": np.zeros(1, np.float32)})
+    with pytest.raises(SettingsError, match="was itself fine-tuned, from nuclei") as caught:
+        check_fine_tuning(wanted(filled, start_from=str(folder / "0.safetensors")))
+    assert caught.value.hint == (
+        "Start from nuclei again, with all images annotated so far (on the command line: "
+        "--start-from nuclei, or --allow-chain if the chain is meant)."
+    )
+    with pytest.raises(SettingsError, match="is an ensemble of 2 networks"):
+        check_fine_tuning(wanted(filled, start_from=str(folder)))
+
+
 def test_a_training_needs_images_with_enough_objects(tmp_path: Path) -> None:
     (tmp_path / RECORD).write_text('{"format": 1, "images": [], "models": []}')
     with pytest.raises(TrainingDataError, match="There are no images in the training folder"):

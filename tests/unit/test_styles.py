@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from cellseg_engine.train.drawings import draw_strange
-from cellseg_engine.zoo.styles import StyleIndex, score_index, suggest_model
+from cellseg_engine.zoo.styles import (
+    StyleIndex,
+    check_network,
+    read_index,
+    score_index,
+    suggest_model,
+)
 
 LENGTH = 256
 
@@ -156,3 +162,7 @@ def test_images_of_other_groups_score_the_index() -> None:
     # One slide of each kind: without it nothing of its kind is left.
     one_slide = make_index({"fluo": 6, "phase": 6}, ("slide 1",) * 6 + ("slide 2",) * 6)
     assert score_index(one_slide) == {"fluo": (0, 6), "phase": (0, 6)}
+
+
+def test_the_index_that_is_shipped_was_made_by_the_network_that_is_shipped() -> None:
+    check_network(read_index())

@@ -4,6 +4,7 @@ import java.io.File;
 import java.nio.ShortBuffer;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.function.Consumer;
 import javax.imageio.ImageIO;
 import org.apposed.appose.Appose;
 import org.apposed.appose.Environment;
@@ -11,14 +12,17 @@ import org.apposed.appose.NDArray;
 import org.apposed.appose.NDArray.DType;
 import org.apposed.appose.NDArray.Shape;
 import org.apposed.appose.Service;
+import org.apposed.appose.Service.ResponseType;
 import org.apposed.appose.Service.Task;
 import org.apposed.appose.Service.TaskStatus;
+import org.apposed.appose.TaskEvent;
 
 /**
  * Cells of images, by the CellSeg engine in an Appose worker.
  *
- * <p>Arguments: the folder with the engine's Python, a diameter in pixels (0: estimated), then pairs
- * of an image and the 16-bit PNG to write its labels to. See docs/appose.md.
+ * <p>Arguments: the folder with the engine's Python, a diameter in pixels (0: estimated), seconds
+ * after which an image is cancelled (0: never), then pairs of an image and the 16-bit PNG to write
+ * its labels to. The exit code is 1 if an image got no labels. See docs/appose.md.
  */
 public final class SegmentWithAppose {
 
@@ -64,17 +68,25 @@ public final class SegmentWithAppose {
         final Environment engine = Appose.custom().binPaths(args[0]).build();
         final Map<String, Object> settings = new HashMap<>();
         settings.put("diameter_px", Double.parseDouble(args[1]));
+        final double limit = Double.parseDouble(args[2]);
+        boolean complete = true;
         try (Service worker = engine.python()) {
             worker.init(START);
-            for (int i = 2; i + 1 < args.length; i += 2) {
-                segment(worker, settings, new File(args[i]), new File(args[i + 1]));
+            for (int i = 3; i + 1 < args.length; i += 2) {
+                final File from = new File(args[i]);
+                complete &= segment(worker, settings, limit, from, new File(args[i + 1]));
             }
+        }
+        if (!complete) {
+            System.exit(1);
         }
     }
 
-    private static void segment(
+    /** Gives whether labels were written. */
+    private static boolean segment(
             final Service worker,
             final Map<String, Object> settings,
+            final double limit,
             final File from,
             final File to)
             throws Exception {
@@ -95,16 +107,22 @@ public final class SegmentWithAppose {
             inputs.put("axes", "YX");
             inputs.put("settings", settings);
             final Task task = worker.task(SEGMENT, inputs);
+            task.listen(new Watch(from.getName(), limit));
             task.waitFor();
+            if (task.status == TaskStatus.CANCELED) {
+                System.out.println(from.getName() + ": cancelled after " + limit + " s");
+                return false;
+            }
             if (task.status != TaskStatus.COMPLETE) {
                 throw new IllegalStateException(task.status + ": " + task.error);
             }
             if (task.outputs.containsKey("problem")) {
                 System.out.println(from.getName() + ": " + task.outputs.get("problem"));
-                return;
+                return false;
             }
             write(labels, width, height, to);
             System.out.println(from.getName() + ": " + task.outputs.get("n_objects") + " objects");
+            return true;
         }
     }
 
@@ -117,5 +135,33 @@ public final class SegmentWithAppose {
                 new BufferedImage(width, height, BufferedImage.TYPE_USHORT_GRAY);
         picture.getRaster().setDataElements(0, 0, width, height, values);
         ImageIO.write(picture, "png", to);
+    }
+
+    /** Prints how far an image is, and cancels it when its time is over. */
+    private static final class Watch implements Consumer<TaskEvent> {
+        private final String name;
+        private final double limit;
+        private long start;
+
+        Watch(final String name, final double limit) {
+            this.name = name;
+            this.limit = limit;
+        }
+
+        /** Called by Appose in a thread of its own. */
+        @Override
+        public void accept(final TaskEvent event) {
+            if (event.responseType == ResponseType.LAUNCH) {
+                start = System.nanoTime();
+            }
+            if (event.responseType != ResponseType.UPDATE) {
+                return;
+            }
+            System.out.println(
+                    name + ": " + event.message + " " + event.current + " of " + event.maximum);
+            if (limit > 0 && System.nanoTime() - start > limit * 1e9) {
+                event.task.cancel();
+            }
+        }
     }
 }
