@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg_engine.settings import Settings, make_settings
+from cellseg_engine.errors import SettingsError
+from cellseg_engine.settings import SAME_MODEL, Settings, make_settings
 from cellseg_imagej.arrays import to_array
 from cellseg_imagej.errors import JavaTypeError
 from cellseg_imagej.java import check_imageplus, describe_type
@@ -108,7 +109,8 @@ def segment_imageplus(
     settings
         Names and values as `cellseg_engine.make_settings` takes them; defaults if left out.
     engine
-        A `cellseg_engine.Segmenter`, which keeps its model loaded in this process; an engine of
+        A `cellseg_engine.Segmenter`, which keeps its model loaded in this process (settings that
+        ask for another model, device or precision are refused); an engine of
         `cellseg_client.ensure`, which is shared with Fiji, CellProfiler and others; or None: in
         this process, with the model loaded for this call.
     overlay
@@ -181,6 +183,8 @@ def _in_process(segmenter: cellseg_engine.Segmenter | None, job: _Job) -> _Found
     settings = None if job.settings is None else _check_settings(job.settings)
     if segmenter is None:
         segmenter = Segmenter(settings or make_settings())
+    elif settings is not None:
+        _check_loaded(segmenter, settings)
     result = segmenter.segment(
         job.array,
         job.axes,
@@ -233,3 +237,27 @@ def _by_service(engine: cellseg_client.Engine, job: _Job) -> _Found:
 
 def _check_settings(settings: Settings | Mapping[str, Any]) -> Settings:
     return make_settings(settings if isinstance(settings, Settings) else dict(settings))
+
+
+def _check_loaded(segmenter: cellseg_engine.Segmenter, settings: Settings) -> None:
+    """Refuse a model, device or precision that was given and is not the one that is loaded."""
+    held, network = segmenter.settings, segmenter.model
+    loaded = {
+        "model": (held.model,),
+        "model_side_views": _alike(held.model_side_views, SAME_MODEL, held.model),
+        "device": (*_alike(network.device, "cuda", "cuda:0"), held.device, "auto"),
+        "precision": (network.precision, held.precision, "auto"),
+    }
+    for name, values in loaded.items():
+        given = getattr(settings, name)
+        if name in settings.model_fields_set and given not in values:
+            raise SettingsError(
+                f"The settings ask for {name} {given}, and the engine given was loaded with "
+                f"{values[0]}.",
+                hint=f"Leave {name} out of the settings, or give a Segmenter made with it.",
+            )
+
+
+def _alike(value: str, *names: str) -> tuple[str, ...]:
+    """Give all names of what is called so: ``names`` mean the same."""
+    return names if value in names else (value,)

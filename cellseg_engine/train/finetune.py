@@ -13,14 +13,9 @@ from cellseg_engine.settings import DEFAULT_MODEL, Settings
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.folder import Content, TrainedModel, note_model, now, read_folder
 from cellseg_engine.train.recipes import Recipe, load_recipe
+from cellseg_engine.train.starts import check_start
 from cellseg_engine.train.state import TrainingProgress
-from cellseg_engine.zoo.store import (
-    check_new_name,
-    find_model,
-    import_model,
-    list_models,
-    looks_like_path,
-)
+from cellseg_engine.zoo.store import check_new_name, import_model, list_models
 
 ONLINE_RECIPE = "cellpose2-online"
 _MAX_NAME = 60
@@ -72,9 +67,10 @@ def check_fine_tuning(wanted: FineTuning) -> FineTuning:
     TrainingDataError
         The folder is no training folder, has no images, or too few objects in each of them.
     SettingsError
-        The name is taken or unsafe, or the recipe is unknown.
-    ModelNotFoundError
-        There is no model to start from.
+        The name is taken or unsafe, the recipe is unknown, or the model to start from is an
+        ensemble or itself fine-tuned.
+    ModelNotFoundError, WeightsError
+        There is no model to start from, or it is damaged.
     """
     content = read_folder(wanted.folder)
     recipe = _recipe(wanted)
@@ -90,8 +86,7 @@ def check_fine_tuning(wanted: FineTuning) -> FineTuning:
             f"{recipe.name} needs at least; the most are {most}.",
             hint="Add images with more objects.",
         )
-    if not looks_like_path(wanted.start_from):
-        find_model(wanted.start_from)
+    check_start(wanted.start_from)
     wanted = replace(wanted, name=wanted.name or _next_name(wanted.folder))
     check_new_name(wanted.name)
     return wanted

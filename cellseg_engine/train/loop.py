@@ -18,6 +18,7 @@ from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.runtimes import choose_device, reuse_freed_memory
 from cellseg_engine.nets.unet import ResidualUNet
 from cellseg_engine.train.arithmetic import arithmetic, deterministic, make_optimizer
+from cellseg_engine.train.averaging import RunningAverage
 from cellseg_engine.train.batches import Batch, BatchMaker
 from cellseg_engine.train.checkpoint import CheckpointFolder
 from cellseg_engine.train.dataset import TrainingImage
@@ -107,6 +108,7 @@ class Trainer:
             options.seed,
             recipe.vary_intensity,
         )
+        self._average = RunningAverage(recipe.average_decay) if recipe.average_decay else None
         self._state = _State()
         self._best: dict[str, torch.Tensor] | None = None
         self._saved_at = time.monotonic()
@@ -190,6 +192,8 @@ class Trainer:
                 self._scaler.scale(both.sum()).backward()  # type: ignore[no-untyped-call]
                 self._scaler.step(self._optimizer)
                 self._scaler.update()
+                if self._average:
+                    self._average.add(self._net)
         return values
 
     def _end_epoch(self, n_steps: int) -> None:
@@ -215,14 +219,16 @@ class Trainer:
         done = number * self._n_steps()
         total = self._options.recipe.epochs * self._n_steps()
         self._report(TrainingProgress("scoring", done, total, number, self._options.recipe.epochs))
-        found = validate(
-            self._net,
-            self._held_out,
-            self._card,
-            crop_px=self._options.crop_px,
-            device=str(self._device),
-            precision=self._options.recipe.precision,
-        )
+        average = self._average
+        with average.shown_by(self._net) if average else contextlib.nullcontext():
+            found = validate(
+                self._net,
+                self._held_out,
+                self._card,
+                crop_px=self._options.crop_px,
+                device=str(self._device),
+                precision=self._options.recipe.precision,
+            )
         values = found.as_columns()
         if found.selection_score >= self._state.best.get("held_out_ap_mean", -1.0):
             self._state.best, self._state.best_epoch = values, number
@@ -248,6 +254,9 @@ class Trainer:
         )
 
     def _weights(self) -> dict[str, torch.Tensor]:
+        """Give a copy of the weights that would be kept now."""
+        if self._average and (weights := self._average.weights()):
+            return weights
         return {name: value.detach().clone() for name, value in self._net.state_dict().items()}
 
     def _save(self, *, force: bool) -> None:
@@ -263,6 +272,7 @@ class Trainer:
                 "net": self._net.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "scaler": self._scaler.state_dict(),
+                "average": self._average.state() if self._average else None,
             }
         )
         self._saved_at = time.monotonic()
@@ -287,6 +297,8 @@ class Trainer:
         self._net.load_state_dict(content["net"])
         self._optimizer.load_state_dict(content["optimizer"])
         self._scaler.load_state_dict(content["scaler"])
+        if self._average:
+            self._average.load(content["average"], self._device)
         if content["best"] is not None:
             self._best = {name: value.to(self._device) for name, value in content["best"].items()}
         self._on_epoch(self._state.history)

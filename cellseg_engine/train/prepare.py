@@ -27,8 +27,9 @@ from cellseg_engine.train.options import (
 from cellseg_engine.train.record import all_remarks
 from cellseg_engine.train.sampling import hold_out, parse_weights
 from cellseg_engine.train.sources import Found, find_sources
+from cellseg_engine.train.starts import check_no_chain, check_single, is_fine_tune
 from cellseg_engine.train.state import TrainingProgress
-from cellseg_engine.zoo.store import is_in_catalogue, read_model
+from cellseg_engine.zoo.store import read_model
 
 Report = Callable[[TrainingProgress], None]
 
@@ -109,11 +110,7 @@ def find_start(options: TrainingOptions) -> WeightsFile | None:
     if name == SCRATCH:
         return None
     files = read_model(name)
-    if len(files) > 1:
-        raise SettingsError(
-            f"{name} is an ensemble of {len(files)} networks; a training starts from one.",
-            hint="Give the weights file of one of them with --start-from.",
-        )
+    check_single(name, len(files))
     start = files[0]
     asked = options.diam_mean_px
     if asked and asked != start.card.diam_mean_px:
@@ -121,15 +118,8 @@ def find_start(options: TrainingOptions) -> WeightsFile | None:
             f"diam_mean_px = {asked:g} is not that of {name}, {start.card.diam_mean_px:g}.",
             hint="Leave it out; it can be chosen when training from scratch.",
         )
-    if options.recipe.epochs and is_chain(start) and not options.allow_chain:
-        base = start.card.start_name
-        raise SettingsError(
-            f"{name} was itself fine-tuned, from {base} (SHA-256 "
-            f"{start.card.start_sha256[:12]}...); a chain of fine-tunes forgets what the first "
-            "ones learnt.",
-            hint=f"Start from {base} again, with all images annotated so far: --start-from "
-            f"{base}; or say --allow-chain if it is meant.",
-        )
+    if options.recipe.epochs and not options.allow_chain:
+        check_no_chain(name, start.card, start.sha256)
     return start
 
 
@@ -158,7 +148,7 @@ def find_images(options: TrainingOptions, role: str) -> Found:
 
 def is_chain(start: WeightsFile | None) -> bool:
     """Say whether weights are a fine-tune; models that come with the program are bases."""
-    return start is not None and bool(start.card.start_name) and not is_in_catalogue(start.sha256)
+    return start is not None and is_fine_tune(start.card, start.sha256)
 
 
 def read_data(

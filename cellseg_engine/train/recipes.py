@@ -45,6 +45,7 @@ class Recipe:
     min_objects: int
     precision: Literal["fp32", "bf16", "fp16"]
     vary_intensity: bool = False
+    average_decay: float = 0.0
     schedule_epochs: int = 0
 
     def rate(self, epoch: int) -> float:
@@ -115,6 +116,7 @@ def _checked(recipe: Recipe) -> Recipe:
         "batch_size": (1, 1024),
         "images_per_epoch": (0, 1_000_000),
         "min_objects": (1, 100_000),
+        "average_decay": (0, 0.999999),
     }
     for name, (low, high) in limits.items():
         value = getattr(recipe, name)

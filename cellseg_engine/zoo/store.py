@@ -342,17 +342,18 @@ def check_new_name(name: str) -> None:
         raise SettingsError(
             f"{name!r} cannot name a model: use up to 100 letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit and not ending with a dot, and no name of a device.",
-            hint="Give another with --name.",
+            hint="Give another name (on the command line: --name).",
         )
     if name == AUTO:
         raise SettingsError(
             f"No model may be called {AUTO}, which stands for the one that is suggested.",
-            hint="Give another name with --name.",
+            hint="Give another name (on the command line: --name).",
         )
     if _is_known(name):
         raise SettingsError(
             f"A model named {name} is there already.",
-            hint=f"Give another with --name, or `cellseg models remove {name}` first.",
+            hint="Give another name (on the command line: --name, or first "
+            f"`cellseg models remove {name}`).",
         )
 
 

@@ -25,9 +25,10 @@ def command(given):
     _check_kinds(found)
     source = Source(image)
     folder = training_set.find_folder(values, "training_folder", "training folder")
+    sent = training_set.hash_rois(found)  # before ROIs are drawn while the engine works
     answer = _send(source, folder, found)
     if _choose_source(values) == "manager":
-        training_set.note_added()
+        training_set.note_added(sent)
     added = answer["image"]
     for remark in answer["remarks"]:
         tell(remark)

@@ -25,8 +25,6 @@ OWN = (
     Parameter("discard_rois", "boolean", False, ()),
 )
 FIRST_MODEL = "nuclei"
-_OPENED = "cellseg_next_image"
-"""Property of an image that this command opened, and may close."""
 
 
 def command(given):
@@ -34,6 +32,7 @@ def command(given):
     values = collect(OWN, given)
     folder = training_set.find_folder(values, "training_folder", "training folder")
     images = training_set.find_folder(values, "image_folder", "folder with images")
+    seen = training_set.hash_rois(training_set.manager_rois())
     if training_set.has_work() and not values["discard_rois"]:
         raise Problem(
             "The ROI Manager has ROIs that are not in the training set.",
@@ -54,8 +53,9 @@ def command(given):
     image = listing.open_image(path)
     result = segment(Source(image), settings, ("labels", "rois"))
     found = rois.decode_rois(result.rois)
+    _empty_manager(seen, image)
     _close_earlier(done)
-    _show(image, found, model)
+    _show(image, path, found, model)
     for warning in result.warnings:
         tell("{}: {}".format(image.getTitle(), warning))
     tell(
@@ -93,31 +93,45 @@ def _choose(paths, done):
     )
 
 
+def _empty_manager(seen, image):
+    """Empty the ROI Manager, unless its ROIs are not those seen at first and would be lost."""
+    if training_set.has_work(seen):
+        raise Problem(
+            "ROIs were drawn or changed while {} was being segmented, so it was not opened.".format(
+                image.getTitle()
+            ),
+            "Run Add To Training Set, then Next Image again.",
+            "rois",
+        )
+    manager = RoiManager.getInstance() if has_display() else None
+    if manager is not None:
+        manager.reset()
+
+
 def _close_earlier(done):
-    """Close the images that this command opened and that are in the training set now."""
+    """Close the images that this command opened and that are in the training set now.
+
+    What was cut out of them stays open: it may have been changed.
+    """
     for number in WindowManager.getIDList() or []:
         image = WindowManager.getImage(number)
-        if image.getProp(_OPENED) and training_set.source_path(image) in done:
+        path = training_set.file_path(image)
+        if path in done and path == image.getProp(training_set.SOURCE_PROPERTY):
             image.changes = False
             image.close()
 
 
-def _show(image, found, model):
+def _show(image, path, found, model):
     """Show the image; the ROI Manager has and shows its ROIs and no others.
 
     The overlay has them too, as the model found them: what was corrected is counted by it. It is
     hidden, where the ROI Manager shows what became of them.
     """
-    image.setProp(_OPENED, "1")
+    image.setProp(training_set.SOURCE_PROPERTY, path)
     image.setProp(MODEL_PROPERTY, model)
     show(image)
     rois.show_on(image, found)
-    if not has_display():
-        return
-    manager = RoiManager.getInstance()
-    if manager is not None:
-        manager.reset()
-    if found:
+    if has_display() and found:
         rois.add_to_manager(found)
         RoiManager.getInstance().runCommand(image, "Show All")
         image.setHideOverlay(True)

@@ -21,6 +21,8 @@ CHANNELS = (
 )
 """Settings of the contract that a training and a segmentation share."""
 
+SOURCE_PROPERTY = "cellseg_source"
+"""Property of an image that Next Image opened: its path. ImageJ copies it to duplicates."""
 _LAST = "cellseg_last_"
 _ADDED = "cellseg_added"
 """Property of ImageJ: a hash of the ROIs of the ROI Manager that were added last."""
@@ -68,7 +70,15 @@ def chosen_channels(values):
 
 
 def source_path(image):
-    """Give the path of the file that an image was opened from, or nothing."""
+    """Give the path of the file that an image, or what it was cut out of, comes from, or nothing.
+
+    Of duplicates it is known where Next Image opened the original.
+    """
+    return file_path(image) or image.getProp(SOURCE_PROPERTY) or ""
+
+
+def file_path(image):
+    """Give the path of the file that an image itself was opened from, or nothing."""
     info = image.getOriginalFileInfo()
     if info is None or not info.fileName or not info.directory:
         return ""
@@ -87,18 +97,19 @@ def manager_rois():
     return list(manager.getRoisAsArray()) if manager is not None else []
 
 
-def note_added():
-    """Remember that the ROIs in the ROI Manager are in the training set."""
-    IJ.setProperty(_ADDED, _hash(manager_rois()))
+def note_added(digest):
+    """Remember that the ROIs of that hash are in the training set."""
+    IJ.setProperty(_ADDED, digest)
 
 
-def has_work():
-    """Say whether the ROI Manager has ROIs that are not in the training set."""
+def has_work(seen=None):
+    """Say whether the ROI Manager has ROIs that are neither in the training set nor of a hash."""
     rois = manager_rois()
-    return bool(rois) and IJ.getProperty(_ADDED) != _hash(rois)
+    return bool(rois) and hash_rois(rois) not in (IJ.getProperty(_ADDED), seen)
 
 
-def _hash(rois):
+def hash_rois(rois):
+    """Give what tells ROIs apart, but for colours and groups."""
     digest = MessageDigest.getInstance("SHA-256")
     for roi in rois:
         plain = roi.clone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,8 +27,8 @@ LIMIT_S = 600.0
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 
 
-def run(*command: str) -> str:
-    """Run a program to its end and give what it printed."""
+def run(*command: str, code: int = 0) -> str:
+    """Run a program to its end, expect its exit code and give what it printed."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "bridges")])
     answer = subprocess.run(
         command,
@@ -36,7 +37,7 @@ def run(*command: str) -> str:
         timeout=LIMIT_S,
         env={**os.environ, "PYTHONPATH": path},
     )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.returncode == code, answer.stdout + answer.stderr
     return answer.stdout
 
 
@@ -65,11 +66,13 @@ def classpath(tmp_path_factory: pytest.TempPathFactory) -> str:
     return os.pathsep.join([jars, str(classes)])
 
 
-def segment(classpath: str, diameter_px: float, *paths: Path) -> str:
+def segment(
+    classpath: str, diameter_px: float, *paths: Path, limit_s: float = 0, code: int = 0
+) -> str:
     """Run the program of the example; gives what it printed."""
     java, python = fiji_host.find_program("java"), Path(sys.executable).parent
-    program = [java, "-cp", classpath, "SegmentWithAppose", str(python), str(diameter_px)]
-    return run(*program, *map(str, paths))
+    program = [java, "-cp", classpath, "SegmentWithAppose", str(python)]
+    return run(*program, *map(str, (diameter_px, limit_s, *paths)), code=code)
 
 
 def shared_memory() -> set[str]:
@@ -92,6 +95,8 @@ def test_labels_are_those_of_the_engine(classpath: str, tmp_path: Path) -> None:
         assert labels.dtype == np.uint16 and wanted.n_objects > 2
         np.testing.assert_array_equal(labels, wanted.labels)
         assert f"{path.stem}.tif: {wanted.n_objects} objects" in printed
+        for stage in ("network", "labels"):
+            assert re.search(rf"^{path.stem}\.tif: {stage} \d+ of \d+$", printed, re.MULTILINE)
     assert shared_memory() <= before
 
 
@@ -99,6 +104,23 @@ def test_labels_are_those_of_the_engine(classpath: str, tmp_path: Path) -> None:
 def test_a_problem_is_a_sentence(classpath: str, tmp_path: Path) -> None:
     image, labels = tmp_path / "a.tif", tmp_path / "a.png"
     tifffile.imwrite(image, crop(0, 0, 40, 50))
-    printed = segment(classpath, -5, image, labels)
+    printed = segment(classpath, -5, image, labels, code=1)
     assert printed.startswith("a.tif: diameter_px") and "Traceback" not in printed
     assert not labels.exists()
+
+
+@pytest.mark.slow
+def test_an_image_that_takes_too_long_is_cancelled(classpath: str, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.{kind}" for name in "ab" for kind in ("tif", "png")]
+    for path in paths[::2]:
+        tifffile.imwrite(path, crop(0, 0, 200, 200))
+    before = shared_memory()
+    small_px = 5  # the image is enlarged for the network, which then has many tiles
+    printed = segment(classpath, small_px, *paths, limit_s=0.001, code=1)
+    for path, other in zip(paths[::2], paths[1::2], strict=True):
+        lines = [line for line in printed.splitlines() if line.startswith(path.name)]
+        assert re.fullmatch(r".\.tif: network 0 of \d+", lines[0]), printed
+        assert lines[-1] == f"{path.name}: cancelled after 0.001 s", printed
+        assert "labels" not in "".join(lines)
+        assert not other.exists()
+    assert shared_memory() <= before

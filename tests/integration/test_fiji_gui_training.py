@@ -50,6 +50,21 @@ manager = RoiManager.getInstance()
 result = [roi.getName() for roi in manager.getRoisAsArray()] if manager else []
 """
 
+MEANWHILE = """
+from cellseg_jy import {module}
+from ij.gui import Roi
+from ij.plugin.frame import RoiManager
+usual = {module}.{function}
+def meanwhile(*given):
+    {module}.{function} = usual
+    answer = usual(*given)
+    RoiManager.getInstance().addRoi(Roi({x}, 1, 6, 6))
+    return answer
+{module}.{function} = meanwhile
+"""
+"""Lets somebody draw a ROI and add it to the ROI Manager while the engine works, once."""
+TITLES = "from ij import WindowManager as W\nresult = list(W.getImageTitles())"
+
 
 @pytest.fixture(scope="module")
 def imagej(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageJ]:
@@ -74,14 +89,14 @@ def plate(tmp_path: Path) -> Path:
     return folder
 
 
-def fails_with(imagej: ImageJ, macro: str) -> str:
+def fails_with(imagej: ImageJ, macro: str, title: str = ERROR) -> str:
     """Run a macro that ends with a dialog of an error; close it and give its text."""
     ticket = imagej.start_macro(macro + ' return "went on";')
-    wait_for_window(imagej, ERROR)
-    text = "\n".join(window_texts(imagej, ERROR))
-    click_button(imagej, ERROR, "OK")
+    wait_for_window(imagej, title)
+    text = "\n".join(window_texts(imagej, title))
+    click_button(imagej, title, "OK")
     assert imagej.wait(ticket)["result"] == ABORTED
-    wait_until(lambda: ERROR not in window_titles(imagej), "the end of the dialog")
+    wait_until(lambda: title not in window_titles(imagej), "the end of the dialog")
     return text
 
 
@@ -116,8 +131,7 @@ def test_corrections_of_the_roi_manager_are_added_and_never_lost(
     assert imagej.macro(f"{following} return getTitle();") == "well 1.tif"
     found = imagej.python(MANAGER)
     assert set(found) != set(corrected), "those of the new image and no others"
-    titles = imagej.python("from ij import WindowManager as W\nresult = list(W.getImageTitles())")
-    assert titles == ["well 1.tif"], "the one that is done was closed"
+    assert imagej.python(TITLES) == ["well 1.tif"], "the one that is done was closed"
     assert imagej.macro(f'run("Next Image", "{folders} discard_rois"); return getTitle();') == (
         "well 2.tif"
     )
@@ -125,3 +139,57 @@ def test_corrections_of_the_roi_manager_are_added_and_never_lost(
     text = fails_with(imagej, 'run("Add To Training Set", "source=auto");')
     assert "There are no ROIs in the ROI Manager." in text, "the overlay was not corrected"
     assert len(read_folder(tmp_path / "my cells").images) == 1
+
+
+def test_rois_drawn_while_the_engine_works_are_not_lost(
+    imagej: ImageJ, plate: Path, tmp_path: Path
+) -> None:
+    folders = f"image_folder=[{plate}] training_folder=[{tmp_path / 'my cells'}] diameter_px=30"
+    following = f'run("Next Image", "{folders}");'
+    discarding = f'run("Next Image", "{folders} discard_rois");'
+    add = 'run("Add To Training Set", "source=manager"); return "done";'
+    imagej.macro('close("*"); if (isOpen("ROI Manager")) roiManager("reset");')
+    assert imagej.macro(f"{following} return getTitle();") == "well 0.tif"
+    names = imagej.python(MANAGER)
+
+    imagej.python(MEANWHILE.format(module="training_set", function="ask", x=1))
+    assert imagej.macro(add) == "done"
+    assert read_folder(tmp_path / "my cells").images[0].edits.drawn == 0, "it came too late"
+    assert imagej.python(MANAGER)[:-1] == names
+    text = fails_with(imagej, following)
+    assert "The ROI Manager has ROIs that are not in the training set." in text
+    assert imagej.macro(add) == "done"
+    assert read_folder(tmp_path / "my cells").images[0].edits.drawn == 1
+
+    for number, macro in enumerate((following, discarding), start=2):
+        before = imagej.python(MANAGER)
+        drawing = MEANWHILE.format(module="next_image", function="segment", x=20 * number)
+        imagej.python(drawing)
+        text = fails_with(imagej, macro, "CellSeg")
+        assert "ROIs were drawn or changed while well 1.tif was being segmented" in text
+        assert imagej.python(MANAGER)[:-1] == before
+        assert imagej.python(TITLES) == ["well 0.tif"]
+    assert imagej.macro(f"{discarding} return getTitle();") == "well 1.tif"
+    assert imagej.python(TITLES) == ["well 1.tif"]
+
+
+def test_a_part_is_cut_out_and_corrected_as_the_docs_say(
+    imagej: ImageJ, plate: Path, tmp_path: Path
+) -> None:
+    folders = f"image_folder=[{plate}] training_folder=[{tmp_path / 'my cells'}] diameter_px=30"
+    following = f'run("Next Image", "{folders}");'
+    imagej.macro('close("*"); if (isOpen("ROI Manager")) roiManager("reset");')
+    assert imagej.macro(f"{following} return getTitle();") == "well 0.tif"
+    imagej.macro(
+        'roiManager("reset"); makeRectangle(60, 40, 120, 100); run("Duplicate...", "title=part");'
+        'run("Segment Cells", "model=nuclei diameter_px=30");'
+    )
+    names = imagej.python(MANAGER)
+    assert (
+        imagej.macro('run("Add To Training Set", "source=manager"); return getTitle();') == "part"
+    )
+    (image,) = read_folder(tmp_path / "my cells").images
+    assert (image.title, image.source) == ("part", str(plate / "well 0.tif"))
+    assert image.edits == Edits(kept=len(names))
+    assert imagej.macro(f"{following} return getTitle();") == "well 1.tif"
+    assert sorted(imagej.python(TITLES)) == ["part", "part-labels", "well 1.tif"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import tifffile
 
 from cellseg_engine.io.rois import encode_rois
+from cellseg_engine.nets.card import ModelCard, write_weights
 from cellseg_engine.train.folder import RECORD, read_folder
 from cellseg_engine.zoo.store import list_models, models_folder
 from tests.integration.cli import listing
@@ -59,6 +61,17 @@ def plate(tmp_path: Path) -> Path:
             encode_rois(labels.astype(np.int32), "YX")
         )
     return folder
+
+
+@pytest.fixture
+def tuned() -> Iterator[None]:
+    """Let there be a model called tuned, whose card says that it is a fine-tune."""
+    folder = models_folder() / "tuned"
+    folder.mkdir(parents=True)
+    card = ModelCard("tuned", 2, 17.0, 17.0, start_name="nuclei", start_sha256="ab" * 32)
+    write_weights(folder / "0.safetensors", card, {"none": np.zeros(1, np.float32)})
+    yield
+    shutil.rmtree(folder)
 
 
 def training(plate: Path) -> Path:
@@ -163,6 +176,18 @@ def test_another_image_comes_when_one_is_passed_over(fiji: ImageJ, plate: Path) 
     assert titles(fiji) == ["0.tif", "1.tif"], "what is not done stays open"
 
 
+def test_an_image_is_done_with_a_part_that_was_cut_out(fiji: ImageJ, plate: Path) -> None:
+    said(fiji, next_image(plate))
+    cut = 'makeRectangle(20, 16, 60, 64); run("Duplicate...", "title=part");'
+    said(fiji, f'{cut} run("Add To Training Set", "training_folder=[{training(plate)}]");')
+    (image,) = read_folder(training(plate)).images
+    assert (image.title, image.source) == ("part", str(plate / "0.tif"))
+    assert image.edits.kept == image.objects > 0, "the overlay was cut out with it"
+    text = said(fiji, next_image(plate))
+    assert "1 of 3 images are in the training set." in text
+    assert titles(fiji) == ["1.tif", "part"], "only what was opened here is closed"
+
+
 def test_overlapping_rois_are_settled_and_it_is_said(fiji: ImageJ, plate: Path) -> None:
     macro = f"""open("{plate / "0.tif"}");
     makeRectangle(10, 10, 20, 20); run("Add Selection...");
@@ -227,14 +252,22 @@ def test_folders_that_are_no_training_folders(fiji: ImageJ, plate: Path, engine:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("name=nuclei", "A model named nuclei is there already."),
+        (
+            "name=nuclei",
+            "A model named nuclei is there already. Give another name (on the command line: --name",
+        ),
         ("name=../evil", "'../evil' cannot name a model"),
         ("start_from=nothing", "There is no model 'nothing'"),
+        (
+            "start_from=tuned",
+            "Start from nuclei again, with all images annotated so far (on the command line: --",
+        ),
         ("epochs=0", "epochs is 0; it must be 1 or more."),
         ("colour=red", "There is no parameter called colour."),
         ("", "No image in {folder} has 5 objects, which the recipe cellpose2-online needs"),
     ],
 )
+@pytest.mark.usefixtures("tuned")
 def test_what_cannot_be_trained(fiji: ImageJ, plate: Path, options: str, words: str) -> None:
     folder = training(plate)
     known = models()

@@ -268,6 +268,31 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert not previous.exists()
 
 
+def test_an_average_is_kept_and_goes_on_after_a_stop(
+    pairs: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    out, whole = tmp_path / "model", tmp_path / "whole" / "model"
+
+    def stop(progress: TrainingProgress) -> None:
+        if progress.stage == "training" and progress.done == 4:
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        train(quick_options(pairs, out, average_decay=0.8), stop)
+    train(quick_options(pairs, out, average_decay=0.8))
+    train(quick_options(pairs, whole, average_decay=0.8))
+    assert weights_sha256(out) == weights_sha256(whole) != weights_sha256(uninterrupted)
+    # The steps are the same; what is kept and scored is another thing.
+    losses = [
+        [
+            row["flow_loss"]
+            for row in csv.DictReader((folder / "curves.csv").read_text().splitlines())
+        ]
+        for folder in (whole, uninterrupted)
+    ]
+    assert losses[0] == losses[1]
+
+
 def test_one_flipped_byte_in_a_checkpoint_is_noticed(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
 

@@ -64,6 +64,7 @@ def quick_options(folder: Path, out: Path, **changes: Any) -> TrainingOptions:
     """Give a training of seconds: 3 epochs of 2 steps of 2 crops of 32 px."""
     values = {"epochs": 3, "images_per_epoch": 4, "batch_size": 2, "precision": "fp32"}
     names = {*values, "learning_rate", "weight_decay", "optimizer", "min_objects", "start"}
+    names |= {"average_decay"}
     recipe = {name: changes.pop(name) for name in names & changes.keys()}
     options: dict[str, Any] = {
         "n_channels": 1,
