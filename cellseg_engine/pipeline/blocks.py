@@ -100,6 +100,19 @@ def plan_blocks(shape: tuple[int, ...], halo: tuple[int, ...], max_pixels: int) 
     return [Block(core) for core in itertools.product(*cores)]
 
 
+def window_size(window: Window) -> int:
+    """Give the number of pixels of a window."""
+    return math.prod(part.stop - part.start for part in window)
+
+
+def largest_window(shape: tuple[int, ...], halo: tuple[int, ...], max_pixels: int) -> int:
+    """Give the pixels that the largest block sees to begin with; all, if there is but one."""
+    if math.prod(shape) <= max_pixels:
+        return math.prod(shape)
+    blocks = plan_blocks(shape, halo, max_pixels)
+    return max(window_size(block.window(halo, shape)) for block in blocks)
+
+
 def _block_sides(shape: tuple[int, ...], max_pixels: int) -> list[int]:
     """Give the sides of a block of that many pixels: all equal, but for those of short axes."""
     sides = list(shape)
@@ -254,14 +267,14 @@ class _Tracer:
                 self.is_cut |= goes_on
                 break
             halo = wider
+            del traced  # or it would stay while the next one is made
         self._take(keep_labels(traced.labels, owned), traced, window)
 
     def _widen(self, block: Block, halo: tuple[int, ...]) -> tuple[int, ...]:
         """Give a wider halo, up to twice as wide; the same if memory allows no wider one."""
         factor = 2.0
         while max(wider := tuple(int(factor * n) for n in halo)) >= max(halo) + SEEN_MARGIN_PX:
-            window = block.window(wider, self._shape)
-            n_pixels = math.prod(part.stop - part.start for part in window)
+            n_pixels = window_size(block.window(wider, self._shape))
             if n_pixels <= MAX_GROWTH * self._max_pixels:
                 return wider
             factor = (1 + factor) / 2

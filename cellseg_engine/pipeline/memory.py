@@ -17,12 +17,15 @@ Shape3 = tuple[int, int, int]
 DEFAULT_BLOCK_PX = 288
 FIELDS_BYTES = 16
 """Of a voxel at the network's scale: three components and a logit."""
-_LABELS_BYTES = 20
-"""Of a voxel: labels of the result and of the blocks, and copies while objects are dropped."""
+_LABELS_BYTES = 16
+"""Of a voxel: labels of the blocks, and copies while objects are dropped."""
+_RESULT_BYTES = 4
+"""Of a voxel of each time point: the labels of the result."""
 _BLOCK_BYTES = 90
 _BINS_BYTES = 8
 """Of a voxel that is as deep as wide: the histogram of path ends, and who owns its bins."""
 _KEPT_BYTES = 16
+"""Of a voxel of each time point: flows and logits of the result, where they are kept."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -64,9 +67,15 @@ class VolumePlan:
     anisotropy
         Depth of a voxel over its width.
     block_voxels
-        Of the largest block in which fields become labels.
+        Of the blocks in which fields become labels, as set.
+    window_voxels
+        Of the largest block with its halo; more than ``block_voxels`` where objects are large.
     keeps_fields
         Whether the fields are part of the result.
+    n_frames
+        Time points whose results are still to be made; results of all of them stay in memory.
+    copied_bytes
+        Of the copy of the volume that its order of axes makes necessary.
     """
 
     shape: Shape3
@@ -74,7 +83,10 @@ class VolumePlan:
     n_channels: int
     anisotropy: float
     block_voxels: int
+    window_voxels: int
     keeps_fields: bool
+    n_frames: int
+    copied_bytes: int
 
     @property
     def scaled_bytes(self) -> int:
@@ -83,12 +95,10 @@ class VolumePlan:
 
     @property
     def other_bytes(self) -> int:
-        """All else: the labels, one block, and the fields of the result where they are kept."""
-        n_voxels = math.prod(self.shape)
-        block = min(n_voxels, self.block_voxels)
-        per_block = _BLOCK_BYTES + _BINS_BYTES * max(1.0, self.anisotropy)
-        whole = _LABELS_BYTES + (_KEPT_BYTES if self.keeps_fields else 0)
-        return int(whole * n_voxels + per_block * block)
+        """All else: the results of all time points; of one a copy, labels and one block."""
+        result = _RESULT_BYTES + (_KEPT_BYTES if self.keeps_fields else 0)
+        whole = (_LABELS_BYTES + self.n_frames * result) * math.prod(self.shape)
+        return whole + self.copied_bytes + block_bytes(self.window_voxels, self.anisotropy)
 
     def uses_a_file(self, available: int) -> bool:
         """Say whether what the network sees and says lies in a file; no result depends on it.
@@ -101,16 +111,51 @@ class VolumePlan:
         if self.scaled_bytes + self.other_bytes <= available:
             return False
         if self.other_bytes > available:
-            size = " x ".join(str(n) for n in self.shape)
-            side = round(self.block_voxels ** (1 / 3))
-            raise MemoryNeededError(
-                f"The volume of {size} voxels does not fit into the memory: with blocks of "
-                f"{side} px it needs about {amount(self.other_bytes)}, and {amount(available)} "
-                "are free.",
-                hint="Give a smaller volume_block_px, segment a part of the volume at a time, or "
-                "end other programs.",
-            )
+            raise self._refusal(available)
         return True
+
+    def _refusal(self, available: int) -> MemoryNeededError:
+        """Say what is needed and free, and what helps."""
+        size = " x ".join(str(n) for n in self.shape)
+        what, part = f"The volume of {size} voxels does", "a part of the volume"
+        if self.n_frames > 1:
+            what, part = f"{self.n_frames} volumes of {size} voxels do", "fewer time points"
+        is_wide = self.window_voxels > self.block_voxels
+        side = _side(max(self.window_voxels, self.block_voxels))
+        return MemoryNeededError(
+            f"{what} not fit into the memory: with blocks of {side} px about "
+            f"{amount(self.other_bytes)} are needed, and {amount(available)} are free.",
+            hint=f"{'Check diameter_px' if is_wide else 'Give a smaller volume_block_px'}, segment "
+            f"{part} at a time, or end other programs.",
+        )
+
+
+def block_bytes(n_voxels: int, anisotropy: float) -> int:
+    """Give what is needed while the fields of that many voxels become labels."""
+    return int((_BLOCK_BYTES + _BINS_BYTES * max(1.0, anisotropy)) * n_voxels)
+
+
+def check_block(n_voxels: int, anisotropy: float, available: int) -> None:
+    """Make sure that a block that has to be larger than set fits.
+
+    Raises
+    ------
+    MemoryNeededError
+        It does not.
+    """
+    needed = block_bytes(n_voxels, anisotropy)
+    if needed > available:
+        raise MemoryNeededError(
+            f"Objects are so large that a block of {_side(n_voxels)} px is needed to see them "
+            f"whole, and it does not fit into the memory: about {amount(needed)} are needed, and "
+            f"{amount(available)} are free.",
+            hint="Give diameter_px if no object is that large, a smaller volume_block_px if "
+            "larger objects may be cut, or end other programs.",
+        )
+
+
+def _side(n_voxels: int) -> int:
+    return round(math.cbrt(n_voxels))
 
 
 def block_voxels(volume_block_px: int) -> int:

@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -228,12 +228,9 @@ class Segmenter:
         stack, ticker, clock = look.stack, look.ticker, look.clock
         work.note((*anisotropy.warnings, *area_warnings(settings)))
         network = VolumeNetwork(self.model, self.side_model, settings)
-        n_frames, n_planes, _, height, width = stack.pixels.shape
+        n_frames = len(stack.pixels)
         plan = network.plan(
-            (n_planes, height, width),
-            diameter_px,
-            anisotropy.value,
-            keeps_fields=work.keeps_fields,
+            stack.pixels, diameter_px, anisotropy.value, keeps_fields=work.keeps_fields
         )
         tracing = Tracing(
             settings,
@@ -243,8 +240,9 @@ class Segmenter:
             math.prod(look.pixel_size_um.get(letter, 0.0) for letter in "ZYX"),
         )
         for t in range(n_frames):
+            left = replace(plan, n_frames=n_frames - t)
             with clock("network"):
-                fields, prepared = network.predict(stack.pixels[t], preparation, plan, ticker)
+                fields, prepared = network.predict(stack.pixels[t], preparation, left, ticker)
             ticker.start("labels", t, n_frames)
             with clock("labels"):
                 objects, notes = trace_volume(
@@ -255,6 +253,7 @@ class Segmenter:
                     on_block=ticker.tiles,
                 )
                 work.add_volume(t, fields, objects, anisotropy.value, prepared)
+            del fields, objects, prepared  # or they would stay while the next ones are made
             work.note(notes)
         with clock("labels"):
             work.link(settings)

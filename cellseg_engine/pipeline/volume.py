@@ -21,8 +21,8 @@ from cellseg_engine.core.volumes import (
     smooth_flows,
 )
 from cellseg_engine.errors import AxesError, SettingsError
+from cellseg_engine.pipeline.blocks import largest_window
 from cellseg_engine.pipeline.memory import (
-    Shape3,
     VolumePlan,
     available_bytes,
     block_voxels,
@@ -31,6 +31,7 @@ from cellseg_engine.pipeline.memory import (
 from cellseg_engine.pipeline.prepare import Preparation, PreparedPlane, predict_at_scale
 from cellseg_engine.pipeline.progress import Ticker
 from cellseg_engine.pipeline.volume_fields import VolumeFields
+from cellseg_engine.pipeline.volume_masks import volume_halo
 from cellseg_engine.settings import Settings
 
 SAME_DEPTH = 0.05
@@ -71,8 +72,8 @@ def check_volume(stack: PlaneStack, settings: Settings) -> None:
         raise AxesError(
             f"volume_mode {settings.volume_mode} needs planes along Z, but the image has the axes "
             f"{stack.axes}{' (T is time)' if has_time else ''}.",
-            hint="If its planes are a Z stack, give axes with Z instead of T, for example ZYX; "
-            "else set volume_mode to planes."
+            hint="If its planes are a Z stack, give axes with Z instead of T, for example ZYX "
+            "(in ImageJ: Image > Properties); else set volume_mode to planes."
             if has_time
             else "Set volume_mode to planes.",
         )
@@ -194,9 +195,14 @@ class VolumeNetwork:
         return "sum" if self.settings.volume_mode == "cellpose3" else "average"
 
     def plan(
-        self, shape: Shape3, diameter_px: float, anisotropy: float, *, keeps_fields: bool
+        self, pixels: np.ndarray, diameter_px: float, anisotropy: float, *, keeps_fields: bool
     ) -> VolumePlan:
         """Plan the memory.
+
+        Parameters
+        ----------
+        pixels
+            ndarray of shape (T, Z, C, Y, X), of all time points.
 
         Raises
         ------
@@ -204,6 +210,8 @@ class VolumeNetwork:
             The volume would shrink to nothing.
         """
         card = self.model.card
+        n_frames, n_planes, _, height, width = pixels.shape
+        shape = (n_planes, height, width)
         scaled = scaled_volume_shape(shape, card.diam_mean_px / diameter_px, anisotropy)
         if min(scaled) < 1:
             size = " x ".join(str(n) for n in shape)
@@ -213,13 +221,17 @@ class VolumeNetwork:
                 f"{card.diam_mean_px:g} px.",
                 hint="Give the diameter of the objects in pixels of a plane, or 0 to estimate it.",
             )
+        max_voxels = block_voxels(self.settings.volume_block_px)
         return VolumePlan(
-            shape,
-            scaled,
-            card.n_channels,
-            anisotropy,
-            block_voxels(self.settings.volume_block_px),
-            keeps_fields,
+            shape=shape,
+            scaled_shape=scaled,
+            n_channels=card.n_channels,
+            anisotropy=anisotropy,
+            block_voxels=max_voxels,
+            window_voxels=largest_window(shape, volume_halo(diameter_px, anisotropy), max_voxels),
+            keeps_fields=keeps_fields,
+            n_frames=n_frames,
+            copied_bytes=copied_bytes(pixels[0]),
         )
 
     def predict(
@@ -302,12 +314,23 @@ def show_volume(pixels: np.ndarray, preparation: Preparation, seen: np.ndarray) 
     -------
     The volume normalised, as one plane: all its planes, one below the other.
     """
-    n_planes, n_channels, height, width = pixels.shape
-    tall = preparation.plane(
-        pixels.transpose(1, 0, 2, 3).reshape(n_channels, n_planes * height, width)
-    )
+    n_planes, _, height, _ = pixels.shape
+    tall = preparation.plane(tall_plane(pixels))
     resize_volume(lambda z: tall.rows(z * height, (z + 1) * height), n_planes, seen.shape[1:], seen)
     return tall
+
+
+def tall_plane(pixels: np.ndarray) -> np.ndarray:
+    """Give a volume (Z, C, Y, X) as one plane (C, Z * Y, X), all planes one below the other."""
+    n_planes, n_channels, height, width = pixels.shape
+    return pixels.transpose(1, 0, 2, 3).reshape(n_channels, n_planes * height, width)
+
+
+def copied_bytes(pixels: np.ndarray) -> int:
+    """Give the size of the copy that `tall_plane` makes, unless rows follow each other anyway."""
+    height = pixels.shape[2]
+    step_z, _, step_y, _ = pixels.strides
+    return 0 if height == 1 or step_z == height * step_y else pixels.nbytes
 
 
 def check_side_model(model: FlowUNet, side: FlowUNet) -> None:

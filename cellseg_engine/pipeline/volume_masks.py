@@ -29,7 +29,9 @@ from cellseg_engine.pipeline.blocks import (
     Window,
     halo_px,
     trace_blocks,
+    window_size,
 )
+from cellseg_engine.pipeline.memory import Shape3, available_bytes, check_block
 from cellseg_engine.pipeline.volume_fields import VolumeFields
 from cellseg_engine.settings import Settings
 
@@ -122,6 +124,11 @@ def trace_volume(
         Called with (blocks done, blocks in all) before each block; an exception raised there
         stops the work.
 
+    Raises
+    ------
+    MemoryNeededError
+        Objects are so large that a block has to be larger than memory allows.
+
     Returns
     -------
     The objects, and sentences for the user. They are the same in blocks as in one piece, but for
@@ -133,16 +140,23 @@ def trace_volume(
         whole = _trace(fields, tracing, tuple(slice(0, n) for n in shape))
         errors = whole.errors(whole.labels)
         return clean_volume(whole.labels, errors, tracing), ()
-    halo = halo_px(diameter_px)
-    found = trace_blocks(
-        lambda window: _trace(fields, tracing, window),
-        shape,
-        (math.ceil(halo / tracing.anisotropy), halo, halo),
-        max_voxels,
-        on_block,
-    )
+
+    def trace(window: Window) -> Traced:
+        n_voxels = window_size(window)
+        if n_voxels > max_voxels:
+            check_block(n_voxels, tracing.anisotropy, available_bytes())
+        return _trace(fields, tracing, window)
+
+    halo = volume_halo(diameter_px, tracing.anisotropy)
+    found = trace_blocks(trace, shape, halo, max_voxels, on_block)
     objects = clean_volume(found.labels, found.errors, tracing)
     return objects, (CUT_WARNING,) if found.is_cut else ()
+
+
+def volume_halo(diameter_px: float, anisotropy: float) -> Shape3:
+    """Give the width of the halo along Z, Y and X for objects of a diameter."""
+    halo = halo_px(diameter_px)
+    return math.ceil(halo / anisotropy), halo, halo
 
 
 def _trace(fields: VolumeFields, tracing: Tracing, window: Window) -> Traced:

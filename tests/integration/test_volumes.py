@@ -158,16 +158,6 @@ def test_progress_counts_the_slices_of_all_views_and_work_can_be_stopped(
         segmenter.segment(image, "ZYX", is_cancelled=lambda: len(seen) > 0)
 
 
-def test_another_model_looks_at_the_sides(segmenter: Segmenter) -> None:
-    both = Segmenter(make_settings(segmenter.settings, model_side_views="nuclei"))
-    image = balls()[1][:6, :40, :44]
-    found = both.segment(image, "ZYX", pixel_size_um=SIZES)
-    same = segmenter.segment(image, "ZYX", pixel_size_um=SIZES)
-    np.testing.assert_array_equal(found.labels, same.labels)
-    assert len(found.provenance["model"]["weights_sha256"]) == 2
-    assert len(same.provenance["model"]["weights_sha256"]) == 1
-
-
 def test_wrong_use_is_refused_before_the_network_runs(segmenter: Segmenter) -> None:
     image = balls()[1]
     with pytest.raises(AxesError, match="T is time"):

@@ -13,9 +13,16 @@ from cellseg_engine.core.axes import to_planes
 from cellseg_engine.core.metrics import score_image
 from cellseg_engine.core.volume_flows import volume_flows
 from cellseg_engine.errors import AxesError, CancelledError, MemoryNeededError, SettingsError
-from cellseg_engine.pipeline.blocks import CUT_WARNING, plan_blocks
-from cellseg_engine.pipeline.memory import VolumePlan, available_bytes, block_voxels, zeros
-from cellseg_engine.pipeline.volume import check_volume, find_anisotropy
+from cellseg_engine.pipeline import volume_masks
+from cellseg_engine.pipeline.blocks import CUT_WARNING, largest_window, plan_blocks, window_size
+from cellseg_engine.pipeline.memory import (
+    VolumePlan,
+    available_bytes,
+    block_bytes,
+    block_voxels,
+    zeros,
+)
+from cellseg_engine.pipeline.volume import check_volume, copied_bytes, find_anisotropy, tall_plane
 from cellseg_engine.pipeline.volume_fields import VolumeFields
 from cellseg_engine.pipeline.volume_masks import (
     Tracing,
@@ -86,6 +93,40 @@ def test_what_is_larger_than_any_block_is_cut_and_it_is_said() -> None:
     how = tracing(max_size_fraction=1.0)
     _, notes = trace(noisy_fields(labels, 0), 25**3, how, diameter_px=4)
     assert notes == (CUT_WARNING,)
+
+
+def large_ball() -> VolumeFields:
+    """A ball of 36 px amid 52 px."""
+    distance = sum((axis - 26) ** 2 for axis in np.indices((52, 52, 52)))
+    return noisy_fields((distance < 18**2).astype(np.int32), 0)
+
+
+def test_a_block_grows_where_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields, how = large_ball(), tracing(max_size_fraction=1.0)
+    expected, _ = trace(fields, 10**9, how)
+    asked: list[int] = []
+
+    def enough() -> int:
+        asked.append(block_bytes(52**3, 1.0))
+        return asked[-1]
+
+    monkeypatch.setattr(volume_masks, "available_bytes", enough)
+    found, notes = trace(fields, 44**3, how, diameter_px=4)
+    assert asked, "a block has grown"
+    assert notes == ()
+    np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+def test_a_block_that_grows_beyond_the_memory_is_refused_with_the_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(volume_masks, "available_bytes", lambda: block_bytes(44**3, 1.0))
+    with pytest.raises(MemoryNeededError) as caught:
+        trace(large_ball(), 44**3, tracing(max_size_fraction=1.0), diameter_px=4)
+    text = str(caught.value)
+    assert "so large that a block of " in text
+    assert "MB are needed, and 8.35 MB are free. Give diameter_px" in text
+    assert "a smaller volume_block_px" in text
 
 
 def test_empty_volumes_have_no_objects() -> None:
@@ -239,6 +280,7 @@ def test_the_calibration_is_in_the_refusal() -> None:
     [
         ((8, 9), "YX", "needs planes along Z, but the image has the axes YX."),
         ((4, 8, 9), "TYX", "the axes TYX (T is time). If its planes are a Z stack, give axes"),
+        ((4, 8, 9), "TYX", "for example ZYX (in ImageJ: Image > Properties); else set volume_mode"),
         ((1, 8, 9), "ZYX", "needs at least 2 planes along Z; this image has one."),
         ((3, 1, 8, 9), "TZYX", "needs at least 2 planes along Z"),
     ],
@@ -251,16 +293,37 @@ def test_what_is_no_volume_is_refused(shape: tuple[int, ...], axes: str, words: 
 
 # --- memory ----------------------------------------------------------------------------------
 
-PLAN = VolumePlan((500, 4000, 4000), (900, 2000, 2000), 2, 2.0, block_voxels(0), False)
+PLAN = VolumePlan(
+    shape=(500, 4000, 4000),
+    scaled_shape=(900, 2000, 2000),
+    n_channels=2,
+    anisotropy=2.0,
+    block_voxels=block_voxels(0),
+    window_voxels=288**3,
+    keeps_fields=False,
+    n_frames=1,
+    copied_bytes=0,
+)
+
+
+def refusal(plan: VolumePlan, available: int) -> str:
+    with pytest.raises(MemoryNeededError) as caught:
+        plan.uses_a_file(available)
+    return str(caught.value)
 
 
 def test_a_volume_that_does_not_fit_is_refused_with_the_numbers() -> None:
-    with pytest.raises(MemoryNeededError) as caught:
-        PLAN.uses_a_file(16 * 10**9)
-    text = str(caught.value)
-    assert "500 x 4000 x 4000 voxels does not fit into the memory: with blocks of 288 px" in text
-    assert "16.00 GB are free" in text
-    assert "smaller volume_block_px" in text
+    assert refusal(PLAN, 16 * 10**9) == (
+        "The volume of 500 x 4000 x 4000 voxels does not fit into the memory: with blocks of 288 "
+        "px about 162.53 GB are needed, and 16.00 GB are free. Give a smaller volume_block_px, "
+        "segment a part of the volume at a time, or end other programs."
+    )
+    several = refusal(replace(PLAN, n_frames=3), PLAN.other_bytes)
+    assert several.startswith("3 volumes of 500 x 4000 x 4000 voxels do not fit")
+    assert "segment fewer time points at a time" in several
+    wide = refusal(replace(PLAN, window_voxels=600**3), 16 * 10**9)
+    assert "with blocks of 600 px" in wide
+    assert "Check diameter_px" in wide
 
 
 def test_fields_go_into_a_file_where_only_they_do_not_fit() -> None:
@@ -268,9 +331,38 @@ def test_fields_go_into_a_file_where_only_they_do_not_fit() -> None:
     assert PLAN.uses_a_file(PLAN.other_bytes + PLAN.scaled_bytes - 1)
     assert not PLAN.uses_a_file(PLAN.other_bytes + PLAN.scaled_bytes)
     assert PLAN.scaled_bytes == 900 * 2000 * 2000 * (2 * 4 + 16)
-    smaller = replace(PLAN, block_voxels=block_voxels(128))
-    assert smaller.other_bytes < PLAN.other_bytes
-    assert replace(PLAN, keeps_fields=True).other_bytes > PLAN.other_bytes
+
+
+def test_results_of_all_time_points_the_copy_and_the_largest_block_are_counted() -> None:
+    n_voxels = 500 * 4000 * 4000
+    assert PLAN.other_bytes == 20 * n_voxels + (90 + 2 * 8) * 288**3
+    for changes, more in (
+        ({"n_frames": 10}, 9 * 4 * n_voxels),
+        ({"keeps_fields": True}, 16 * n_voxels),
+        ({"keeps_fields": True, "n_frames": 10}, (9 * 4 + 10 * 16) * n_voxels),
+        ({"copied_bytes": 7}, 7),
+        ({"window_voxels": 600**3}, (90 + 2 * 8) * (600**3 - 288**3)),
+    ):
+        assert replace(PLAN, **changes).other_bytes - PLAN.other_bytes == more
+
+
+@pytest.mark.parametrize("order", ["ZCYX", "CZYX", "ZYXC", "CZXY"])
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_the_copy_is_counted_where_there_is_one(order: str, n_channels: int) -> None:
+    sizes = {"Z": 4, "C": n_channels, "Y": 5, "X": 6}
+    image = np.zeros([sizes[axis] for axis in order], np.uint16)
+    pixels = to_planes(image, order).pixels[0]
+    has_copy = not np.shares_memory(tall_plane(pixels), image)
+    assert copied_bytes(pixels) == (image.nbytes if has_copy else 0)
+    assert has_copy == (order == "CZXY" or (order == "ZCYX" and n_channels > 1))
+
+
+def test_the_largest_block_is_wider_than_set_where_objects_are() -> None:
+    shape, halo = (300, 400, 500), (40, 40, 40)
+    assert largest_window((30, 40, 50), halo, 10**6) == 30 * 40 * 50
+    assert largest_window(shape, (10, 10, 10), 100**3) <= 100**3
+    windows = [block.window(halo, shape) for block in plan_blocks(shape, halo, 50**3)]
+    assert largest_window(shape, halo, 50**3) == max(map(window_size, windows)) > 100**3
 
 
 def test_a_file_is_an_array_like_another() -> None:
