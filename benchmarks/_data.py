@@ -50,6 +50,12 @@ class Labelled:
     axes: str
 
 
+def ball_diameter(masks: np.ndarray) -> float:
+    """Give the median diameter of the objects of a volume, as balls, in px."""
+    sizes = np.bincount(masks.ravel())[1:]
+    return float(np.cbrt(np.median(sizes[sizes > 0]) * 6 / np.pi))
+
+
 def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
     """Read the validation images of a kind, sorted by name; the first ``count``."""
     rows = [row for row in read_rows(data, "val") if row["kind"] == kind]
@@ -57,7 +63,7 @@ def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
         Labelled(
             row["path"].rpartition("/")[2],
             read_image(data / f"{row['path']}_img.tif", axes=row["axes"]).pixels,
-            read_labels(data / f"{row['path']}_masks.tif")[0].astype(np.int32),
+            read_labels(data / f"{row['path']}_masks.tif", axes=row["axes"].removesuffix("S"))[0],
             float(row["median_diameter_px"]),
             row["axes"],
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _data import DATA, read_rows
+from _data import DATA, ball_diameter, read_rows
 from _report import DOCS, Bound, Section, describe_machine, own_versions
 from skimage.transform import resize
 
@@ -52,6 +52,7 @@ class Check:
     kind: str
     channel: str = "auto"
     scale: float = 1.0
+    held_out: str = ""  # a training image that only chose between epochs
 
     @property
     def settings(self) -> dict[str, str]:
@@ -64,6 +65,7 @@ class Check:
     def __str__(self) -> str:
         parts = [self.kind, f"channel {self.channel}" * (self.channel != "auto")]
         parts.append(f"rescaled x {self.scale:g}" * (self.scale != 1))
+        parts.append(f"`{self.held_out}`, which only chose between epochs" * bool(self.held_out))
         return ", ".join(part for part in parts if part)
 
 
@@ -110,11 +112,12 @@ class Found:
 FLUO, HALF, TWICE = Check("fluo"), Check("fluo", scale=0.5), Check("fluo", scale=2.0)
 HISTOLOGY, STAIN = Check("histology"), Check("histology", channel="hematoxylin")
 PHASE, VOLUME = Check("phase"), Check("volume")
+NOISY_VOLUME = Check("volume", held_out="volumes/train/1135_mini")
 CHECKS = {
-    "nuclei": (FLUO, HALF, TWICE, HISTOLOGY, STAIN, VOLUME),
+    "nuclei": (FLUO, HALF, TWICE, HISTOLOGY, STAIN, VOLUME, NOISY_VOLUME),
     "generalist": (FLUO, HISTOLOGY, PHASE),
     "phase": (PHASE,),
-    "nuclei3d": (VOLUME, FLUO),
+    "nuclei3d": (VOLUME, NOISY_VOLUME, FLUO),
 }
 
 
@@ -122,17 +125,20 @@ def run_check(segmenter: Segmenter, check: Check, data: Path) -> Found:
     """Segment and score the images of one check."""
     settings = make_settings(segmenter.settings, **check.settings)
     images, diameters = [], []
-    for row in read_rows(data, "val"):
-        if row["kind"] != check.kind:
+    for row in read_rows(data, "train" if check.held_out else "val"):
+        if row["kind"] != check.kind or check.held_out not in ("", row["path"]):
             continue
         image = read_image(data / f"{row['path']}_img.tif", axes=row["axes"])
-        truth, _ = read_labels(data / f"{row['path']}_masks.tif")
+        truth, _ = read_labels(
+            data / f"{row['path']}_masks.tif", axes=row["axes"].removesuffix("S")
+        )
         pixels, truth = rescale(np.asarray(image.pixels), truth, check.scale)
         found = segmenter.segment(pixels, row["axes"], settings=settings)
         score = score_image(truth, found.labels)
         pair = Pair(row["path"], Path(row["path"]), Path(row["path"]))
         images.append(ScoredImage(pair, "", score))
-        diameters.append((found.diameter_px, float(row["median_diameter_px"]) * check.scale))
+        true_px = float(row["median_diameter_px"] or ball_diameter(truth)) * check.scale
+        diameters.append((found.diameter_px, true_px))
     evaluation = Evaluation(
         Pairing(tuple(image.pair for image in images)),
         tuple(images),
@@ -221,8 +227,8 @@ def bounds(found: dict[str, dict[Check, Found]]) -> Iterator[Bound]:
             loss = found["nuclei"][check].ap(0.5, mean) - found["generalist"][check].ap(0.5, mean)
             yield Bound(f"generalist below nuclei, {check}, AP@0.5 mean", loss, "<=", 0.02)
     if "nuclei3d" in found and "nuclei" in found:
-        gain = found["nuclei3d"][VOLUME].ap(0.5, pooled) - found["nuclei"][VOLUME].ap(0.5, pooled)
-        yield Bound("nuclei3d above nuclei, volume, AP@0.5", gain, ">=", 0.0)
+        two = [found[name][NOISY_VOLUME].ap(0.5, pooled) for name in ("nuclei3d", "nuclei")]
+        yield Bound("nuclei3d above nuclei, noisy volume, AP@0.5", two[0] - two[1], ">=", 0.0)
     if "phase" in found:
         yield Bound("phase, AP@0.5 pooled", found["phase"][PHASE].ap(0.5, pooled), ">=", 0.75)
 
