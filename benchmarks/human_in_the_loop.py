@@ -29,30 +29,32 @@ CACHE = Path(__file__).parent / ".cache" / "human-in-the-loop"
 PAGE, PICTURE = "human-in-the-loop.md", "human-in-the-loop.png"
 KIND = "phase"
 FIRST_MODEL = "nuclei"
-CROP_PX = 640
+CROP_PX = 416
 """An image is annotated in a part of this side: more images for the same work."""
+PARTS = 3
+"""So many parts are corrected between two trainings."""
 FEWEST, MOST = 100, 200
 """Objects within which the bound has to be met."""
 ENOUGH = 150
-"""No further image is added from here on."""
+"""No further part is added from here on."""
 SHARE = 0.9
 MATCHED_IOU = 0.5
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round: the image that was added, and what the model of all images so far can do.
+    """One round: the parts that were added, and what the model of all parts so far can do.
 
     Attributes
     ----------
     image
-        That was added; ``all`` for the model of all training images.
+        Names of the images that the parts are of; ``all`` for the model of all training images.
     images, objects
         In the training set.
     found
-        Objects of the new image that the model before had found, at IoU 0.5 or better.
+        Objects of the new parts that the model before had found, at IoU 0.5 or better.
     missed, invented
-        What the annotator had to draw and to remove in it.
+        What the annotator had to draw and to remove in them.
     pooled, mean
         AP@0.5 on the validation images, of all objects, and the mean of the images.
     """
@@ -197,17 +199,20 @@ def run(data: Path, cache: Path, epochs: int, tell: Callable[[str], None]) -> li
         pooled, mean = score(validation, FIRST_MODEL, 0.0)
         steps.keep("start", Round("", 0, 0, pooled=pooled, mean=mean))
     folder, model = cache / "training folder", FIRST_MODEL
-    for number, image in enumerate(annotation_order(read_images(data, "train", CROP_PX)), start=1):
+    parts = annotation_order(read_images(data, "train", CROP_PX))
+    for number, first in enumerate(range(0, len(parts), PARTS), start=1):
         key, name = f"round {number}", f"loop-{number}"
         if key not in steps.rounds:
-            tell(f"{key}: {image.name}")
-            corrected = steps.rounds.get(f"{key} corrected") or steps.keep(
-                f"{key} corrected", correct(folder, image, model)
-            )
+            tell(f"{key}: {', '.join(part.name for part in parts[first : first + PARTS])}")
+            corrected = [
+                steps.rounds.get(f"{key} corrected {part.name}")
+                or steps.keep(f"{key} corrected {part.name}", correct(folder, part, model))
+                for part in parts[first : first + PARTS]
+            ]
             fine_tune(folder, name, epochs, tell)
             diameter = read_folder(folder).median_diameter_px
             pooled, mean = score(validation, name, diameter)
-            steps.keep(key, replace(corrected, pooled=pooled, mean=mean))
+            steps.keep(key, replace(together(corrected), pooled=pooled, mean=mean))
         model = name
         if steps.rounds[key].objects >= ENOUGH:
             break
@@ -217,8 +222,19 @@ def run(data: Path, cache: Path, epochs: int, tell: Callable[[str], None]) -> li
     return [steps.rounds[key] for key in order]
 
 
+def together(corrected: list[Round]) -> Round:
+    """Give the corrections of several parts as one."""
+    last = corrected[-1]
+    return Round(
+        ", ".join(one.image for one in corrected),
+        last.images,
+        last.objects,
+        *(sum(getattr(one, name) for one in corrected) for name in ("found", "missed", "invented")),
+    )
+
+
 def _is_round(key: str) -> bool:
-    return key.startswith("round") and not key.endswith("corrected")
+    return key.startswith("round") and "corrected" not in key
 
 
 def _train_on_all(
@@ -248,7 +264,7 @@ def report(rounds: list[Round]) -> Section:
     section.columns = (
         "images",
         "corrected objects",
-        "of the new image: found",
+        "of the new parts: found",
         "to draw",
         "to remove",
         "AP@0.5 pooled",
@@ -299,7 +315,7 @@ def draw(rounds: list[Round], path: Path) -> None:
     right.bar(numbers, [one.found for one in loop], color="#009e73", label="found by the model")
     bottom = [one.found for one in loop]
     right.bar(numbers, [one.missed for one in loop], bottom=bottom, color="#d55e00", label="drawn")
-    right.set(xlabel="image", ylabel="objects of the image")
+    right.set(xlabel="round", ylabel="objects of the new parts")
     right.legend(frameon=False)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -317,9 +333,9 @@ def page(rounds: list[Round], n_validation: int, epochs: int) -> Iterator[str]:
         "The loop of [Teach it your cells](fiji.md#teach-it-your-cells) on whole cells in phase "
         f"contrast, which the first model, `{FIRST_MODEL}`, was never shown. A simulated "
         f"annotator corrects one part of {CROP_PX} x {CROP_PX} px after the other to the true "
-        "objects; after each a model is trained from the first one on all parts so far "
-        f"({epochs} epochs, no annealing). It is scored on {n_validation} other images, with "
-        "the median diameter of the corrected objects. The line is the same training on all "
+        f"objects; after every {PARTS} a model is trained from the first one on all parts so far "
+        f"({epochs} epochs, no annealing, the average of the last steps). It is scored on "
+        f"{n_validation} other images, with the median diameter of the corrected objects. The line is the same training on all "
         "training images, whole."
     )
     yield ""
