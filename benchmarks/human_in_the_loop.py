@@ -335,8 +335,8 @@ def page(rounds: list[Round], n_validation: int, epochs: int) -> Iterator[str]:
         f"annotator corrects one part of {CROP_PX} x {CROP_PX} px after the other to the true "
         f"objects; after every {PARTS} a model is trained from the first one on all parts so far "
         f"({epochs} epochs, no annealing, the average of the last steps). It is scored on "
-        f"{n_validation} other images, with the median diameter of the corrected objects. The line is the same training on all "
-        "training images, whole."
+        f"{n_validation} other images, with the median diameter of the corrected objects. The "
+        "line is the same training on all training images, whole."
     )
     yield ""
     yield f"![AP against corrected objects, and what was left to draw](images/{PICTURE})"
