@@ -27,7 +27,7 @@ def test_the_right_model_is_suggested_and_strange_images_are_warned_of(shared: P
         for row in mine:
             path = shared / "data" / f"{row['path']}_img.tif"
             assert adviser.advise(read_image(path, axes=row["axes"])).model == model, row["path"]
-    noise = np.random.default_rng(0).normal(1000, 100, (256, 256)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(1000, 100, (512, 512)).astype(np.float32)
     for pixels, axes in ((noise, "YX"), (skimage.data.astronaut(), "YXS")):
         advice = adviser.advise(ImageData(pixels, axes, (), {}, Path("strange")))
         assert not advice.suggestion.is_familiar
