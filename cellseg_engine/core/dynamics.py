@@ -65,12 +65,79 @@ def follow_flows(
     ImageError
         The shapes of ``flows`` and ``mask`` do not fit.
     """
+    _check(flows, mask)
+    places = (0, *(origin or (0,) * mask.ndim))[-3:]
+    shift = np.array(places, np.float32)
+    return _follow(
+        flows, mask, iterations, interpolation, to_rest, places, np.ones_like(shift), shift
+    )
+
+
+def follow_flows_beside(
+    flows: np.ndarray,
+    mask: np.ndarray,
+    iterations: int,
+    *,
+    whole: tuple[int, int, int],
+    origin: tuple[int, int, int] = (0, 0, 0),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Follow the flow of a volume as Cellpose 3 does, which reads it a little beside the place.
+
+    Parameters
+    ----------
+    flows, mask, iterations
+        As `follow_flows`, of a volume.
+    whole
+        Shape (Z, Y, X) of the volume of which this is a part.
+    origin
+        Where the part begins.
+
+    Returns
+    -------
+    As `follow_flows`.
+
+    Notes
+    -----
+    Cellpose 3 divides positions p by S - 1, S being the size along an axis, and hands them to a
+    function that takes them as divided by S. So the field is read, trilinearly and as zero
+    outside, at q = p S / (S - 1) - 1/2: up to half a voxel before or behind p. In terms of q
+    these are the usual steps, of a field S / (S - 1) times as large.
+    """
+    _check(flows, mask)
+    size = np.array(whole, np.float32)
+    scale = size / np.maximum(size - 1, 1)
+    edge = ((1, 1),) * 3
+    wider = np.pad(flows * scale[:, None, None, None], ((0, 0), *edge))
+    # Counted from one voxel before the volume, so that no place is negative.
+    shift = scale * (np.array(origin, np.float32) - 1) + np.float32(0.5)
+    starts, ends = _follow(
+        wider, np.pad(mask, edge), iterations, "bilinear", False, origin, scale, shift
+    )
+    ends = (ends - np.float32(0.5)) / scale[:, None]
+    return starts - 1, np.clip(ends, 0, size[:, None] - 1, dtype=np.float32)
+
+
+def _check(flows: np.ndarray, mask: np.ndarray) -> None:
     axes = mask.ndim
     if axes not in _TILES or flows.shape != (axes, *mask.shape):
         raise ImageError(
             f"Flows of shape {flows.shape} do not fit a mask of shape {mask.shape}: (2, Y, X) and "
             "(Y, X), or (3, Z, Y, X) and (Z, Y, X), are needed."
         )
+
+
+def _follow(
+    flows: np.ndarray,
+    mask: np.ndarray,
+    iterations: int,
+    interpolation: Literal["bilinear", "nearest"],
+    to_rest: bool,
+    origin: tuple[int, ...],
+    scale: np.ndarray,
+    shift: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Follow points that begin at ``scale`` times their voxel plus ``shift``."""
+    axes = mask.ndim
     shape = (1, *mask.shape)[-3:]
     mask = np.require(mask, np.bool_, ["C", "W"]).reshape(shape)
     flows = np.require(flows, np.float32, ["C", "W"]).reshape(axes, *shape)
@@ -90,7 +157,9 @@ def follow_flows(
         pairs.reshape(-1).view(np.uint64),
         depths.reshape(-1),
         mask,
-        (0, *(origin or (0,) * axes))[-3:],
+        origin,
+        scale,
+        shift,
         offsets,
         order,
         counts.ravel(),

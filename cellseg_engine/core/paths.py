@@ -43,6 +43,8 @@ def follow_all(  # type: ignore[no-untyped-def]
     depths,
     mask,
     origin,
+    scale,
+    shift,
     offsets,
     order,
     counts,
@@ -64,6 +66,8 @@ def follow_all(  # type: ignore[no-untyped-def]
         bool of shape (Z, Y, X).
     origin
         Where its first voxel (z, y, x) is counted to be.
+    scale, shift
+        float32 along (z, y, x): a point begins at its voxel times ``scale`` plus ``shift``.
     offsets
         int64 (Z, Y, tiles in a row): the number of the first point of each row in each tile, in
         the order of the results.
@@ -98,10 +102,10 @@ def follow_all(  # type: ignore[no-untyped-def]
                 for x in range(k * tile[2], min((k + 1) * tile[2], mask.shape[2])):
                     if mask[z, y, x]:
                         starts[axes - 2, place], starts[axes - 1, place] = y, x
-                        history[axes - 2, 0, n] = y + origin[1]
-                        history[axes - 1, 0, n] = x + origin[2]
+                        history[axes - 2, 0, n] = y * scale[1] + shift[1]
+                        history[axes - 1, 0, n] = x * scale[2] + shift[2]
                         if axes == 3:
-                            starts[0, place], history[0, 0, n] = z, z + origin[0]
+                            starts[0, place], history[0, 0, n] = z, z * scale[0] + shift[0]
                         places[n] = place
                         place += 1
                         n += 1

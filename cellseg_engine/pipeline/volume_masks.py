@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from cellseg_engine.core.dynamics import follow_flows
+from cellseg_engine.core.dynamics import follow_flows, follow_flows_beside
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.labels import (
     areas,
@@ -170,6 +170,7 @@ def _trace(fields: VolumeFields, tracing: Tracing, window: Window) -> Traced:
         tracing,
         max_size_fraction=settings.max_size_fraction * share,
         origin=(window[0].start, window[1].start, window[2].start),
+        whole=fields.shape,
     )
 
     def errors(labels: np.ndarray) -> np.ndarray:
@@ -187,6 +188,7 @@ def group_voxels(
     *,
     max_size_fraction: float,
     origin: tuple[int, int, int] = (0, 0, 0),
+    whole: Shape3 | None = None,
 ) -> np.ndarray:
     """Give the label volume of voxels grouped by where the flow takes them; int32 (Z, Y, X).
 
@@ -201,18 +203,27 @@ def group_voxels(
         Objects that cover more than this share of the mask's volume are dropped.
     origin
         Where the first voxel lies in a larger volume of which this is a part.
+    whole
+        Shape of that volume; None if this is all of it.
     """
     depth = np.float32(tracing.depth)
     if depth != 1:
         flows = np.stack([flows[0] / depth, flows[1], flows[2]])
-    starts, ends = follow_flows(
-        flows,
-        mask,
-        tracing.iterations,
-        tracing.settings.interpolation,
-        to_rest=tracing.settings.iterations == 0,
-        origin=origin,
-    )
+    settings = tracing.settings
+    if tracing.is_cellpose3 and settings.interpolation == "bilinear":
+        shape = (mask.shape[0], mask.shape[1], mask.shape[2])
+        starts, ends = follow_flows_beside(
+            flows, mask, tracing.iterations, whole=whole or shape, origin=origin
+        )
+    else:
+        starts, ends = follow_flows(
+            flows,
+            mask,
+            tracing.iterations,
+            settings.interpolation,
+            to_rest=settings.iterations == 0,
+            origin=origin,
+        )
     if depth != 1:
         ends[0] *= depth
     first_bin = int(np.float32(origin[0]) * depth)

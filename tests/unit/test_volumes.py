@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.special import expit, logit
 
 from cellseg_engine.core import labels as tools
+from cellseg_engine.core.dynamics import follow_flows_beside
 from cellseg_engine.core.metrics import score_image
 from cellseg_engine.core.resize import resize_bilinear
 from cellseg_engine.core.volume_clustering import cluster_voxels
@@ -332,3 +333,33 @@ def test_first_and_last_plane_of_a_volume_are_no_edge() -> None:
     labels = np.zeros((3, 6, 6), np.int32)
     labels[:, 2:4, 2:4], labels[1, 5, 2], labels[1, 2, 0] = 1, 2, 3
     assert tools.touches_edge(labels).tolist() == [False, False, True, True]
+
+
+def test_cellpose3_reads_the_field_beside_the_place_in_blocks_as_in_one_piece() -> None:
+    """One step through a field that is linear in x, from the formula in `follow_flows_beside`."""
+    shape = (6, 8, 12)
+    x = np.arange(shape[2], dtype=np.float32)
+    flows = np.zeros((3, *shape), np.float32)
+    flows[2] = 0.1 * x
+    mask = np.zeros(shape, bool)
+    mask[2:4, 3:5, 2:9] = True
+    flows *= mask
+    starts, ends = follow_flows_beside(flows, mask, 1, whole=shape)
+    np.testing.assert_array_equal(starts, np.argwhere(mask).T)
+    inner = (starts[2] > 3) & (starts[2] < 8)
+    read_at = starts[2] * 12 / 11 - 0.5
+    # Along Z and Y the places beside lie outside of the mask in part.
+    share = np.ones(starts.shape[1])
+    for axis, (low, high) in enumerate(((2, 3), (3, 4))):
+        size = shape[axis]
+        place = starts[axis] * size / (size - 1) - 0.5
+        share *= np.clip(np.minimum(place - (low - 1), (high + 1) - place), 0, 1)
+    expected = starts[2] + 0.1 * read_at * share
+    np.testing.assert_allclose(ends[2][inner], expected[inner], atol=1e-5)
+    np.testing.assert_allclose(ends[:2], starts[:2], atol=1e-5)
+    part = (slice(1, 5), slice(2, 7), slice(1, 11))
+    some, theirs = follow_flows_beside(
+        flows[(slice(None), *part)], mask[part], 1, whole=shape, origin=(1, 2, 1)
+    )
+    np.testing.assert_array_equal(some + np.array([[1], [2], [1]]), starts)
+    np.testing.assert_allclose(theirs, ends, atol=1e-5)
