@@ -28,6 +28,7 @@ def test_the_right_model_is_suggested_and_strange_images_are_warned_of(shared: P
             path = shared / "data" / f"{row['path']}_img.tif"
             assert adviser.advise(read_image(path, axes=row["axes"])).model == model, row["path"]
     noise = np.random.default_rng(0).normal(1000, 100, (512, 512)).astype(np.float32)
-    for pixels, axes in ((noise, "YX"), (skimage.data.astronaut(), "YXS")):
+    photograph = skimage.data.astronaut()  # type: ignore[no-untyped-call]
+    for pixels, axes in ((noise, "YX"), (photograph, "YXS")):
         advice = adviser.advise(ImageData(pixels, axes, (), {}, Path("strange")))
         assert not advice.suggestion.is_familiar
