@@ -101,14 +101,15 @@ class Settings(BaseModel):
         "median over a sample of them).",
     )
     min_area_px: int = setting(
-        15,
+        0,
         label="Smallest area",
         group="Size",
         unit="px²",
         step=1,
         ge=0,
-        help="Smaller objects are removed; 0 keeps all. In a stack the area in each plane counts, "
-        "before planes are linked. Of volumes see min_volume_px.",
+        help="Smaller objects are removed. 0: below 15 px², or a quarter of the area of a typical "
+        "object where that is less; 1 keeps all. In a stack the area in each plane counts, before "
+        "planes are linked. Of volumes see min_volume_px.",
     )
     max_area_px: int = setting(
         0,

@@ -181,7 +181,7 @@ class IdentifyCellsModule(ImageSegmentation):
         if "C" in axes:
             settings = dict(settings, channel="1", nuclear_channel="2")
         # Small objects are this module's to discard, and other modules need to see them.
-        settings = dict(settings, min_area_px=0)
+        settings = dict(settings, min_area_px=1)
         title = "image set {}".format(workspace.measurements.image_set_number)
         result = connection.segment(pixels, axes, settings, outputs, title)
         for warning in result.warnings:

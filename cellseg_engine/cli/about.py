@@ -77,7 +77,7 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
         f"{run['diameter_px']:.1f} px. Pixels with a probability above "
         f"{settings['probability_threshold']:g} were assigned to objects by {run['iterations']} "
         f"steps of the flow dynamics ({settings['interpolation']} interpolation){extra}. "
-        f"{_removals(settings)}{_linking(settings)} "
+        f"{_removals(settings, run.get('min_area_px', settings['min_area_px']))}{_linking(settings)} "
         f"The network ran in {run['precision']} on {run['device']}."
     )
 
@@ -106,9 +106,9 @@ def _weights(hashes: Sequence[str]) -> str:
     return f"{several}weights SHA-256 {', '.join(f'{one[:12]}...' for one in hashes)}"
 
 
-def _removals(settings: dict[str, Any]) -> str:
-    """Say which objects were removed."""
-    reasons = [f"an area below {settings['min_area_px']} px"] if settings["min_area_px"] else []
+def _removals(settings: dict[str, Any], min_area_px: int) -> str:
+    """Say which objects were removed; volumes do not say how small ones may be in planes."""
+    reasons = [f"an area below {min_area_px} px"] if min_area_px > 1 else []
     if settings["max_area_px"]:
         reasons.append(f"an area above {settings['max_area_px']} px")
     reasons.append(f"more than {settings['max_size_fraction']:.0%} of the image")

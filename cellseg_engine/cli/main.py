@@ -29,6 +29,9 @@ COMMANDS = {
     "demo": "Segment the real images that come with the program.",
 }
 
+LEARNING_CURVE = "--learning-curve"
+"""With ``train`` this is the command of that name, which has options of its own."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands live in `cellseg_engine.cli.NAME` as ``command``."""
@@ -47,6 +50,13 @@ class LazyGroup(click.Group):
             f"cellseg_engine.cli.{name.replace('-', '_')}"
         ).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] == "train" and LEARNING_CURVE in args:
+            args = ["learning-curve", *(arg for arg in args[1:] if arg != LEARNING_CURVE)]
+        return super().resolve_command(ctx, args)
 
     def format_commands(
         self,

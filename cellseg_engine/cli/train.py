@@ -85,7 +85,8 @@ def command(
     out and why (left_out.csv), and everything needed to train it again (training.json).
 
     A training that was stopped or killed goes on where it was when it is started again in the
-    same way. docs/training.md is a guide.
+    same way. docs/training.md is a guide. How many annotated objects are worth having says
+    `cellseg learning-curve`, which `cellseg train --learning-curve` is, too.
     """
     if verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")

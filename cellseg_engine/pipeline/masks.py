@@ -27,6 +27,11 @@ from cellseg_engine.settings import Settings
 BASE_ITERATIONS = 200
 """Steps at the diameter the model was trained for (Stringer et al. 2021)."""
 
+MIN_AREA_PX = 15
+"""Cellpose's, and ours unless objects are smaller than it was made for."""
+MIN_AREA_SHARE = 0.25
+"""Of the area of a typical object that an object has at least."""
+
 
 @dataclass(frozen=True)
 class PlaneObjects:
@@ -50,6 +55,21 @@ def derive_iterations(settings: Settings, diameter_px: float, diam_mean_px: floa
     Where they are not set, `fields_to_labels` lets paths that are still on their way go on.
     """
     return settings.iterations or max(1, int(BASE_ITERATIONS * diameter_px / diam_mean_px))
+
+
+def typical_min_area(diameter_px: float) -> int:
+    """Give the area, in px, below which an object is none, where objects have a diameter.
+
+    15 px, or a quarter of the disk of that diameter, whichever is less: of nuclei of 5 px a third
+    can be smaller than 15 px.
+    """
+    return max(1, min(MIN_AREA_PX, int(MIN_AREA_SHARE * np.pi / 4 * diameter_px**2)))
+
+
+def derive_min_area(settings: Settings, diameter_px: float) -> int:
+    """Give the area, in px, that objects have at least: as set, or by the diameter."""
+    typical = typical_min_area(diameter_px)
+    return settings.min_area_px or min(typical, settings.max_area_px or typical)
 
 
 def fields_to_labels(

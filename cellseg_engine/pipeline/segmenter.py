@@ -26,7 +26,7 @@ from cellseg_engine.backends.flow_unet import FlowUNet
 from cellseg_engine.core.axes import PlaneStack, check_finite, to_planes
 from cellseg_engine.pipeline.blocks import trace_plane
 from cellseg_engine.pipeline.collect import StackWork
-from cellseg_engine.pipeline.masks import derive_iterations
+from cellseg_engine.pipeline.masks import derive_iterations, derive_min_area
 from cellseg_engine.pipeline.plane_fields import PlaneFields
 from cellseg_engine.pipeline.prepare import (
     Preparation,
@@ -189,6 +189,8 @@ class Segmenter:
         settings, card = preparation.settings, self.model.card
         stack, ticker, clock = look.stack, look.ticker, look.clock
         iterations = derive_iterations(settings, diameter_px, card.diam_mean_px)
+        min_area_px = derive_min_area(settings, diameter_px)
+        settings = settings.model_copy(update={"min_area_px": min_area_px})
         for index, pixels in enumerate(stack.planes()):
             plane = preparation.plane(pixels)
             ticker.start("network", index, stack.n_planes)
@@ -213,7 +215,7 @@ class Segmenter:
             work.note(notes)
         with clock("labels"):
             work.link(settings)
-        return {"iterations": iterations}
+        return {"iterations": iterations, "min_area_px": min_area_px}
 
     def _segment_volumes(
         self,

@@ -17,12 +17,11 @@ from cellseg_engine.core.labels import areas as count_areas
 from cellseg_engine.core.labels import fill_holes, keep_labels, median_diameter, touches_edge
 from cellseg_engine.core.resize import resize_nearest
 from cellseg_engine.core.rows import Rows, as_rows
-from cellseg_engine.pipeline.masks import BASE_ITERATIONS, trace_objects
+from cellseg_engine.pipeline.masks import BASE_ITERATIONS, trace_objects, typical_min_area
 from cellseg_engine.pipeline.prepare import predict_at_scale
 from cellseg_engine.pipeline.progress import Ticker
 from cellseg_engine.settings import Settings
 
-MIN_AREA_PX = 15
 MAX_REFINED_PX = 1024
 """Side of the window that is segmented for the estimate, at the network's scale."""
 MAX_MASK_PX = 2048
@@ -150,7 +149,8 @@ def _segment_window(
     )
     errors = flow_errors(labels, fields.flows, model.card.flow_variant)  # type: ignore[arg-type]
     labels = keep_labels(labels, ~(errors > FLOW_THRESHOLD))
-    labels = solid_objects(resize_nearest(labels, (plane.shape[1], plane.shape[2])))
+    labels = resize_nearest(labels, (plane.shape[1], plane.shape[2]))
+    labels = solid_objects(labels, typical_min_area(model.card.diam_mean_px / scale))
     if plane.shape[1:] != rows.shape[1:]:  # objects cut by the window make the diameter too small
         whole = keep_labels(labels, ~touches_edge(labels))
         labels = whole if whole.any() else labels
@@ -200,9 +200,9 @@ def densest_window(mask: np.ndarray, shape: tuple[int, int], side: int) -> tuple
     )
 
 
-def solid_objects(labels: np.ndarray) -> np.ndarray:
-    """Give the objects that count for the diameter: 15 px or more before holes are filled."""
-    return fill_holes(keep_labels(labels, count_areas(labels) >= MIN_AREA_PX))
+def solid_objects(labels: np.ndarray, min_area_px: int) -> np.ndarray:
+    """Give the objects that count for the diameter: large enough before holes are filled."""
+    return fill_holes(keep_labels(labels, count_areas(labels) >= min_area_px))
 
 
 def _range_warnings(model: FlowUNet, style_px: float, refined_px: float) -> tuple[str, ...]:

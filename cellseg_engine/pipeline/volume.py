@@ -37,7 +37,8 @@ from cellseg_engine.settings import Settings
 SAME_DEPTH = 0.05
 """Largest share by which an anisotropy given may differ from the calibration's."""
 MIN_ANISOTROPY, MAX_ANISOTROPY = 0.05, 100.0
-DEFAULT_MIN_AREA_PX = int(Settings.model_fields["min_area_px"].default)
+KEEPS_ALL_PX = 1
+"""An area that every object has, which hosts ask for in planes and volumes alike."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def area_warnings(settings: Settings) -> tuple[str, ...]:
     given = [
         name
         for name, is_given in (
-            ("min_area_px", settings.min_area_px > DEFAULT_MIN_AREA_PX),
+            ("min_area_px", settings.min_area_px > KEEPS_ALL_PX),
             ("max_area_px", settings.max_area_px > 0),
         )
         if is_given

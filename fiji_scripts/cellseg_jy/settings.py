@@ -12,7 +12,7 @@ SETTINGS = (
     Parameter("invert", "choice", "auto", ("auto", "yes", "no")),
     Parameter("probability_threshold", "number", 0.5, ()),
     Parameter("flow_threshold", "number", 0.4, ()),
-    Parameter("min_area_px", "integer", 15, ()),
+    Parameter("min_area_px", "integer", 0, ()),
     Parameter("max_area_px", "integer", 0, ()),
     Parameter("max_size_fraction", "number", 0.4, ()),
     Parameter("exclude_edge_objects", "boolean", False, ()),

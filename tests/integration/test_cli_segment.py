@@ -167,7 +167,7 @@ def test_existing_results(cli: Cli, tmp_path: Path) -> None:
 
     other = cli(*call, "--min-area-px", 33)
     assert other.code == 1
-    assert "made with other settings: min_area_px 15 instead of 33" in other.err
+    assert "made with other settings: min_area_px 0 instead of 33" in other.err
     assert listing(out)["a_labels.tif"] == before["a_labels.tif"]
 
     os.utime(path, ns=(1, 1))

@@ -145,6 +145,13 @@ def test_wrong_use_is_one_sentence(
     assert not (tmp_path / "m" / "m.safetensors").exists()
 
 
+def test_the_learning_curve_is_found_as_a_word_of_train_too(cli: Cli, pairs: Path) -> None:
+    own = cli("learning-curve", pairs, "--out", pairs / "curve")
+    other = cli("train", pairs, "--learning-curve", "--out", pairs / "curve")
+    assert (other.code, other.out, other.err) == (own.code, own.out, own.err)
+    assert "Missing option '--test'" in other.err and other.code == 2
+
+
 def test_a_single_image_is_enough_and_that_nothing_is_held_out_is_said(
     cli: Cli, tmp_path: Path
 ) -> None:

@@ -131,7 +131,7 @@ def test_results_of_other_settings_are_named_not_mixed(
     before = (out / "cells 2_labels.tif").read_bytes()
     other = f"diameter_px={DIAMETER_PX} min_area_px=20"
     assert run(host, images, out, other) == ABORTED
-    assert "made with other settings: min_area_px 15 instead of 20" in host.printed
+    assert "made with other settings: min_area_px 0 instead of 20" in host.printed
     assert (out / "cells 2_labels.tif").read_bytes() == before
     assert run(host, images, out, other + " existing=overwrite") == "done"
     assert summary(out)["cells 2.tif"]["status"] == "ok"

@@ -10,6 +10,7 @@ from cellseg_engine.core.flows import labels_to_flows
 from cellseg_engine.pipeline.masks import (
     clean_objects,
     derive_iterations,
+    derive_min_area,
     describe_objects,
     fields_to_labels,
 )
@@ -60,6 +61,24 @@ def test_sizes_and_edges() -> None:
     inner = run(fields, exclude_edge_objects=True)
     assert inner.max() == labels.max() - (edges > 0).sum()
     assert not inner[0].any()
+
+
+@pytest.mark.parametrize(
+    ("diameter_px", "given", "smallest"),
+    [
+        (30, {}, 15),
+        (9, {}, 15),
+        (5, {}, 4),
+        (0.1, {}, 1),
+        (5, {"min_area_px": 15}, 15),
+        (30, {"min_area_px": 1}, 1),
+        (30, {"max_area_px": 10}, 10),
+    ],
+)
+def test_small_objects_are_judged_by_the_size_of_the_others(
+    diameter_px: float, given: dict[str, int], smallest: int
+) -> None:
+    assert derive_min_area(make_settings(given), diameter_px) == smallest
 
 
 def test_holes_are_filled_unless_it_is_switched_off() -> None:

@@ -16,4 +16,4 @@ def test_small_objects_are_dropped_before_their_holes_are_filled() -> None:
     labels[5:9, 8:14] = 2
     labels[6, 10] = 0
     assert areas(labels)[1:].tolist() == [14, 23]
-    assert areas(solid_objects(labels))[1:].tolist() == [24]
+    assert areas(solid_objects(labels, 15))[1:].tolist() == [24]
