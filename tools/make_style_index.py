@@ -28,6 +28,7 @@ MODELS = {
     "fluo": "nuclei",
     "fluo-large": "nuclei",
     "fluo-small": "nuclei",
+    "fluo-field": "nuclei",
     "histology": "nuclei",
     "brightfield": "nuclei",
     "phase": "phase",

@@ -6,7 +6,7 @@ regression; a segmentation at that size gives the final one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +27,9 @@ MAX_REFINED_PX = 1024
 MAX_MASK_PX = 2048
 """From twice this side on, the window is looked for in every n-th pixel of the first pass."""
 FLOW_THRESHOLD = 0.4
-MAX_REFINEMENTS = 3
-LARGER = 1.2
-"""From so many times the diameter before on, it is refined once more."""
+MAX_REFINEMENTS = 6
+CONFIRMED = 1.2
+"""Objects confirm a diameter that is at most so many times larger or smaller than theirs."""
 
 
 @dataclass(frozen=True)
@@ -116,17 +116,41 @@ def _estimate_plane(
     rows = as_rows(whole)
     first = predict_at_scale(model, rows, first_scale, settings, ticker)
     style_diameter = model.size_model.predict(first.style)
+    diam_mean = model.size_model.diam_mean_px
     step = max(1, max(first.logit.shape) // MAX_MASK_PX)
     mask = first.logit[::step, ::step] > 0
-    refined = style_diameter
-    for _ in range(MAX_REFINEMENTS):
-        scale = model.size_model.diam_mean_px / refined
+
+    def look(diameter: float) -> float:
+        scale = diam_mean / diameter
         window = densest_window(mask, rows.shape[1:], round(MAX_REFINED_PX / scale))
-        labels = _segment_window(model, rows, window, scale, settings, ticker)
-        before, refined = refined, median_diameter(labels)
-        if refined < LARGER * before:
-            break
-    return style_diameter, refined
+        return median_diameter(_segment_window(model, rows, window, scale, settings, ticker))
+
+    return style_diameter, settle(style_diameter, look)
+
+
+def settle(diameter: float, look: Callable[[float], float]) -> float:
+    """Give the diameter that the objects have which are seen at that very diameter.
+
+    Parameters
+    ----------
+    diameter
+        To begin with, in px.
+    look
+        Gives the median diameter of the objects that are found at a diameter; 0 without any.
+
+    Returns
+    -------
+    In px; 0 if nothing is found to begin with. What is found first, if no diameter is confirmed
+    within `MAX_REFINEMENTS` looks.
+    """
+    first = found = look(diameter)
+    for _ in range(MAX_REFINEMENTS - 1):
+        if found == 0 or diameter / CONFIRMED <= found <= diameter * CONFIRMED:
+            return found
+        diameter, found = found, look(found)
+        if found == 0:
+            return diameter
+    return found if diameter / CONFIRMED <= found <= diameter * CONFIRMED else first
 
 
 def _segment_window(
