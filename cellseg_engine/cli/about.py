@@ -64,6 +64,7 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
     augmentation = settings["test_time_augmentation"]
     extra = "" if augmentation == "none" else f" and test-time augmentation ({augmentation})"
     nuclear = settings["nuclear_channel"]
+    smallest = run.get("min_area_px", settings["min_area_px"])  # of volumes and old runs as set
     channels = f"channel {settings['channel']}" + (
         "" if nuclear == "none" else f" with nuclear channel {nuclear}"
     )
@@ -77,7 +78,7 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
         f"{run['diameter_px']:.1f} px. Pixels with a probability above "
         f"{settings['probability_threshold']:g} were assigned to objects by {run['iterations']} "
         f"steps of the flow dynamics ({settings['interpolation']} interpolation){extra}. "
-        f"{_removals(settings, run.get('min_area_px', settings['min_area_px']))}{_linking(settings)} "
+        f"{_removals(settings, smallest)}{_linking(settings)} "
         f"The network ran in {run['precision']} on {run['device']}."
     )
 

@@ -28,7 +28,7 @@ MAX_MASK_PX = 2048
 """From twice this side on, the window is looked for in every n-th pixel of the first pass."""
 FLOW_THRESHOLD = 0.4
 MAX_REFINEMENTS = 6
-CONFIRMED = 1.2
+CONFIRMED = 1.1
 """Objects confirm a diameter that is at most so many times larger or smaller than theirs."""
 
 
