@@ -107,9 +107,8 @@ class Settings(BaseModel):
         unit="px²",
         step=1,
         ge=0,
-        help="Smaller objects are removed. 0: below 15 px², or a quarter of the area of a typical "
-        "object where that is less; 1 keeps all. In a stack the area in each plane counts, before "
-        "planes are linked. Of volumes see min_volume_px.",
+        help="Smaller objects are removed. 0: below 15 px² or, if less, a quarter of a typical "
+        "object's area; 1 keeps all. In a stack planes count singly. Of volumes see min_volume_px.",
     )
     max_area_px: int = setting(
         0,

@@ -14,7 +14,7 @@ def test_defaults_are_those_of_the_papers() -> None:
     settings = Settings()
     assert settings.flow_threshold == 0.4
     assert settings.probability_threshold == 0.5
-    assert settings.min_area_px == 15
+    assert settings.min_area_px == 0
     assert (settings.percentile_low, settings.percentile_high) == (1, 99)
     assert settings.diameter_px == 0
     assert settings.stitch_threshold == 0
@@ -81,4 +81,4 @@ def test_settings_can_be_changed_by_making_new_ones() -> None:
     first = make_settings({"diameter_px": 20})
     second = make_settings(first, min_area_px=3)
     assert (second.diameter_px, second.min_area_px) == (20, 3)
-    assert first.min_area_px == 15
+    assert first.min_area_px == 0
