@@ -143,14 +143,16 @@ def settle(diameter: float, look: Callable[[float], float]) -> float:
     In px; 0 if nothing is found to begin with. What is found first, if no diameter is confirmed
     within `MAX_REFINEMENTS` looks.
     """
-    first = found = look(diameter)
-    for _ in range(MAX_REFINEMENTS - 1):
-        if found == 0 or diameter / CONFIRMED <= found <= diameter * CONFIRMED:
-            return found
-        diameter, found = found, look(found)
+    first = 0.0
+    for _ in range(MAX_REFINEMENTS):
+        found = look(diameter)
+        first = first or found
         if found == 0:
-            return diameter
-    return found if diameter / CONFIRMED <= found <= diameter * CONFIRMED else first
+            return diameter if first else 0.0
+        if diameter / CONFIRMED <= found <= diameter * CONFIRMED:
+            return found
+        diameter = found
+    return first
 
 
 def _segment_window(
