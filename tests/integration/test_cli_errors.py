@@ -192,7 +192,7 @@ def test_no_permission(tmp_path: Path) -> None:
     assert listing(out) == {}
 
 
-N_IMAGES = 24
+N_IMAGES = 60
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")

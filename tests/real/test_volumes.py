@@ -51,4 +51,4 @@ def test_fused_views_find_more_of_a_real_volume_than_linked_planes(shared: Path)
         found = segmenter.segment(image, "ZYX", settings=settings)
         scores[mode] = score_image(truth, found.labels, (0.5,)).average_precision[0]
     assert scores["fuse"] > 1.5 * scores["planes"]
-    assert scores["fuse"] > 0.6
+    assert scores["fuse"] > 0.5
