@@ -67,10 +67,8 @@ def follow_flows(
     """
     _check(flows, mask)
     places = (0, *(origin or (0,) * mask.ndim))[-3:]
-    shift = np.array(places, np.float32)
-    return _follow(
-        flows, mask, iterations, interpolation, to_rest, places, np.ones_like(shift), shift
-    )
+    unit = np.ones(3, np.float32)
+    return _follow(flows, mask, iterations, interpolation, to_rest, 0, places, unit, 0)
 
 
 def follow_flows_beside(
@@ -106,15 +104,11 @@ def follow_flows_beside(
     _check(flows, mask)
     size = np.array(whole, np.float32)
     scale = size / np.maximum(size - 1, 1)
-    edge = ((1, 1),) * 3
-    wider = np.pad(flows * scale[:, None, None, None], ((0, 0), *edge))
-    # Counted from one voxel before the volume, so that no place is negative.
-    shift = scale * (np.array(origin, np.float32) - 1) + np.float32(0.5)
-    starts, ends = _follow(
-        wider, np.pad(mask, edge), iterations, "bilinear", False, origin, scale, shift
-    )
-    ends = (ends - np.float32(0.5)) / scale[:, None]
-    return starts - 1, np.clip(ends, 0, size[:, None] - 1, dtype=np.float32)
+    # The margin is counted as the first voxel, so q + 1 is followed and no place is negative.
+    starts, ends = _follow(flows, mask, iterations, "bilinear", False, 1, origin, scale, 0.5)
+    ends -= np.float32(0.5)
+    ends /= scale[:, None]
+    return starts, np.clip(ends, 0, size[:, None] - 1, out=ends)
 
 
 def _check(flows: np.ndarray, mask: np.ndarray) -> None:
@@ -132,21 +126,26 @@ def _follow(
     iterations: int,
     interpolation: Literal["bilinear", "nearest"],
     to_rest: bool,
+    margin: int,
     origin: tuple[int, ...],
     scale: np.ndarray,
-    shift: np.ndarray,
+    shift: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Follow points that begin at ``scale`` times their voxel plus ``shift``."""
+    """Follow points that begin at ``scale`` times their voxel plus ``shift``.
+
+    The field is ``scale`` times the flow, and 0 in a margin of so many voxels around.
+    """
     axes = mask.ndim
     shape = (1, *mask.shape)[-3:]
     mask = np.require(mask, np.bool_, ["C", "W"]).reshape(shape)
     flows = np.require(flows, np.float32, ["C", "W"]).reshape(axes, *shape)
     tile = _TILES[axes]
     padded = (shape[0] + axes - 2, shape[1] + 1, shape[2] + 1)
+    padded = (padded[0] + 2 * margin, padded[1] + 2 * margin, padded[2] + 2 * margin)
     pairs = np.empty((*padded, 2), np.float32)
     depths = np.empty(padded if axes == 3 else (0, 0, 0), np.float32)
     counts = np.zeros((*shape[:2], -(-shape[2] // tile[2])), np.int32)
-    _pack(flows, mask, pairs, depths, tile[2], counts)
+    _pack(flows, mask, scale, margin, pairs, depths, tile[2], counts)
     offsets = np.cumsum(counts, dtype=np.int64).reshape(counts.shape) - counts
     for axis in (0, 1):
         counts = np.add.reduceat(counts, np.arange(0, shape[axis], tile[axis]), axis=axis)
@@ -157,9 +156,10 @@ def _follow(
         pairs.reshape(-1).view(np.uint64),
         depths.reshape(-1),
         mask,
+        margin,
         origin,
         scale,
-        shift,
+        np.float32(shift),
         offsets,
         order,
         counts.ravel(),
@@ -175,7 +175,7 @@ def _follow(
 
 
 @parallel_kernel
-def _pack(flows, mask, pairs, depths, tile_width, counts):  # type: ignore[no-untyped-def]
+def _pack(flows, mask, scale, margin, pairs, depths, tile_width, counts):  # type: ignore[no-untyped-def]
     """Write the field with one more voxel at the end of each axis, and count the mask's.
 
     The neighbour on the far side always exists then. The y and x component of a voxel lie
@@ -183,19 +183,30 @@ def _pack(flows, mask, pairs, depths, tile_width, counts):  # type: ignore[no-un
     """
     axes = flows.shape[0]
     n_planes, height, width = mask.shape
-    lines = pairs.shape[1]
+    lines, line = pairs.shape[1], pairs.shape[2]
     for row in prange(pairs.shape[0] * lines):
-        z, y = min(row // lines, n_planes - 1), min(row % lines, height - 1)
         to_z, to_y = row // lines, row % lines
+        z, y = to_z - margin, to_y - margin
+        if margin > 0 and not (0 <= z < n_planes and 0 <= y < height):
+            pairs[to_z, to_y] = 0
+            depths[to_z, to_y] = 0
+            continue
+        z, y = min(z, n_planes - 1), min(y, height - 1)
         for x in range(width):
             inside = mask[z, y, x]
-            pairs[to_z, to_y, x, 0] = flows[axes - 2, z, y, x] if inside else np.float32(0)
-            pairs[to_z, to_y, x, 1] = flows[axes - 1, z, y, x] if inside else np.float32(0)
+            dy, dx = flows[axes - 2, z, y, x] * scale[1], flows[axes - 1, z, y, x] * scale[2]
+            pairs[to_z, to_y, x + margin, 0] = dy if inside else np.float32(0)
+            pairs[to_z, to_y, x + margin, 1] = dx if inside else np.float32(0)
             if axes == 3:
-                depths[to_z, to_y, x] = flows[0, z, y, x] if inside else np.float32(0)
-        pairs[to_z, to_y, width] = pairs[to_z, to_y, width - 1]
+                dz = flows[0, z, y, x] * scale[0]
+                depths[to_z, to_y, x + margin] = dz if inside else np.float32(0)
+        if margin > 0:
+            for x in (0, line - 2):
+                pairs[to_z, to_y, x] = 0
+                depths[to_z, to_y, x] = 0
+        pairs[to_z, to_y, line - 1] = pairs[to_z, to_y, line - 2]
         if axes == 3:
-            depths[to_z, to_y, width] = depths[to_z, to_y, width - 1]
-        if to_z == z and to_y == y:
+            depths[to_z, to_y, line - 1] = depths[to_z, to_y, line - 2]
+        if to_z - margin == z and to_y - margin == y:
             for x in range(width):
                 counts[z, y, x // tile_width] += mask[z, y, x]

@@ -42,6 +42,7 @@ def follow_all(  # type: ignore[no-untyped-def]
     pairs,
     depths,
     mask,
+    margin,
     origin,
     scale,
     shift,
@@ -64,10 +65,13 @@ def follow_all(  # type: ignore[no-untyped-def]
         The field, as `dynamics` packs it: uint64 and float32, flat.
     mask
         bool of shape (Z, Y, X).
+    margin
+        Voxels that the field is wider than the mask, on every side.
     origin
-        Where its first voxel (z, y, x) is counted to be.
+        Where the first voxel (z, y, x), of the mask and of the field, is counted to be.
     scale, shift
-        float32 along (z, y, x): a point begins at its voxel times ``scale`` plus ``shift``.
+        float32 along (z, y, x), and float32: a point begins at its voxel times ``scale`` plus
+        ``shift``.
     offsets
         int64 (Z, Y, tiles in a row): the number of the first point of each row in each tile, in
         the order of the results.
@@ -102,16 +106,18 @@ def follow_all(  # type: ignore[no-untyped-def]
                 for x in range(k * tile[2], min((k + 1) * tile[2], mask.shape[2])):
                     if mask[z, y, x]:
                         starts[axes - 2, place], starts[axes - 1, place] = y, x
-                        history[axes - 2, 0, n] = y * scale[1] + shift[1]
-                        history[axes - 1, 0, n] = x * scale[2] + shift[2]
+                        history[axes - 2, 0, n] = (y + origin[1]) * scale[1] + shift
+                        history[axes - 1, 0, n] = (x + origin[2]) * scale[2] + shift
                         if axes == 3:
-                            starts[0, place], history[0, 0, n] = z, z * scale[0] + shift[0]
+                            starts[0, place] = z
+                            history[0, 0, n] = (z + origin[0]) * scale[0] + shift
                         places[n] = place
                         place += 1
                         n += 1
         n = places.size
         found = np.empty((axes, n), np.float32)
-        shape = (*mask.shape, *origin)
+        sides = (mask.shape[0] + 2 * margin, mask.shape[1] + 2 * margin, mask.shape[2] + 2 * margin)
+        shape = (*sides, *origin)
         _follow_block(pairs, depths, shape, history, iterations, linear, to_rest, found)
         for axis in range(axes):
             for j in range(n):

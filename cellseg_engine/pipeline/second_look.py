@@ -21,8 +21,6 @@ MAX_COVERED = 0.02
 """Of an image by its objects; with more it is none with next to no objects."""
 MIN_OUTLIERS = 15
 """Fewer pixels than the smallest object has are dust."""
-ENOUGH_EXPLAINED = 0.5
-"""Of the pixels that stand out, inside of objects."""
 _PERCENTILES = ("percentile_low", "percentile_high")
 
 
@@ -58,6 +56,19 @@ class Outliers:
         count = sum(where.size for where in self.places)
         return sum(inside) / count if count else 1.0
 
+    def outside(self, labels: np.ndarray, others: np.ndarray) -> int:
+        """Count the objects that none of them lies in and that no other object overlaps.
+
+        Parameters
+        ----------
+        labels, others
+            Of the planes, int32 of shape (..., Y, X).
+        """
+        known = [np.zeros(1, labels.dtype), labels[others > 0]]
+        for plane, where in zip(labels.reshape(-1, 1, *labels.shape[-2:]), self.places, strict=True):
+            known.append(sample_pixels(plane).ravel()[where])
+        return int(np.setdiff1d(labels, np.concatenate(known)).size)
+
 
 @dataclass(frozen=True)
 class SecondLook:
@@ -73,15 +84,24 @@ class SecondLook:
     outliers: Outliers
 
     def choose(self, first: Segmentation, second: Segmentation) -> Segmentation:
-        """Give the result that has more of what stands out in its objects.
+        """Give the result that has more of what stands out in its objects; it says which it is.
 
-        The second says that it is one.
+        The first one stays if it has objects that do not stand out and that the second lost.
         """
         explained = self.outliers.explained
         if explained(second.labels) <= explained(first.labels):
             return first
         used = {name: getattr(second.settings, name) for name in _PERCENTILES}
         first_ones = " and ".join(f"{getattr(first.settings, name):g}" for name in _PERCENTILES)
+        lost = self.outliers.outside(first.labels, second.labels)
+        if lost:
+            warning = (
+                f"A few pixels are much brighter than the percentiles {first_ones} show, and were "
+                f"not found. With {used['percentile_low']:.6g} and {used['percentile_high']:.6g} "
+                f"they are, but {lost} dimmer object{'s' * (lost > 1)} would be lost, so the image "
+                "is left as it is."
+            )
+            return replace(first, warnings=(warning, *first.warnings))
         warning = (
             f"The few bright pixels lie outside the percentiles {first_ones} and were not found "
             f"with them, so the image was looked at again with {used['percentile_low']:.6g} and "
@@ -105,7 +125,7 @@ def plan_second_look(
     Returns
     -------
     With the high percentile (of a bright background: the low one) that shows what stands out; or
-    None, where nothing does or it was found.
+    None, where nothing does or all of it was found.
     """
     settings = preparation.settings
     fields = Settings.model_fields
@@ -118,7 +138,7 @@ def plan_second_look(
         # a background without objects to compare it with is not told to be bright
         preparation = replace(preparation, invert=not preparation.invert)
         outliers = find_outliers(stack, preparation)
-    if outliers.explained(found.labels) >= ENOUGH_EXPLAINED:
+    if outliers.explained(found.labels) == 1:
         return None
     name, value = "percentile_high", outliers.percentile
     if preparation.invert:
