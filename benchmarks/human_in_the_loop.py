@@ -29,10 +29,10 @@ CACHE = Path(__file__).parent / ".cache" / "human-in-the-loop"
 PAGE, PICTURE = "human-in-the-loop.md", "human-in-the-loop.png"
 KIND = "phase"
 FIRST_MODEL = "nuclei"
-CROP_PX = 416
+CROP_PX = 352
 """An image is annotated in a part of this side: more images for the same work."""
-PARTS = 3
-"""So many parts are corrected between two trainings."""
+ROUNDS = (4, 8, 8)
+"""So many parts are corrected before each training."""
 FEWEST, MOST = 100, 200
 """Objects within which the bound has to be met."""
 ENOUGH = 150
@@ -200,20 +200,20 @@ def run(data: Path, cache: Path, epochs: int, tell: Callable[[str], None]) -> li
         steps.keep("start", Round("", 0, 0, pooled=pooled, mean=mean))
     folder, model = cache / "training folder", FIRST_MODEL
     parts = annotation_order(read_images(data, "train", CROP_PX))
-    for number, first in enumerate(range(0, len(parts), PARTS), start=1):
+    for number, size in enumerate(ROUNDS, start=1):
         key, name = f"round {number}", f"loop-{number}"
         if key not in steps.rounds:
-            tell(f"{key}: {', '.join(part.name for part in parts[first : first + PARTS])}")
+            tell(f"{key}: {', '.join(part.name for part in parts[:size])}")
             corrected = [
                 steps.rounds.get(f"{key} corrected {part.name}")
                 or steps.keep(f"{key} corrected {part.name}", correct(folder, part, model))
-                for part in parts[first : first + PARTS]
+                for part in parts[:size]
             ]
             fine_tune(folder, name, epochs, tell)
             diameter = read_folder(folder).median_diameter_px
             pooled, mean = score(validation, name, diameter)
             steps.keep(key, replace(together(corrected), pooled=pooled, mean=mean))
-        model = name
+        model, parts = name, parts[size:]
         if steps.rounds[key].objects >= ENOUGH:
             break
     if "all" not in steps.rounds:
@@ -333,8 +333,9 @@ def page(rounds: list[Round], n_validation: int, epochs: int) -> Iterator[str]:
         "The loop of [Teach it your cells](fiji.md#teach-it-your-cells) on whole cells in phase "
         f"contrast, which the first model, `{FIRST_MODEL}`, was never shown. A simulated "
         f"annotator corrects one part of {CROP_PX} x {CROP_PX} px after the other to the true "
-        f"objects; after every {PARTS} a model is trained from the first one on all parts so far "
-        f"({epochs} epochs, no annealing, the average of the last steps). It is scored on "
+        f"objects; after {ROUNDS[0]} of them, and after {ROUNDS[1]} more, a model is trained from "
+        f"the first one on all parts so far ({epochs} epochs, no annealing, the average of the "
+        "last steps). It is scored on "
         f"{n_validation} other images, with the median diameter of the corrected objects. The "
         "line is the same training on all training images, whole."
     )

@@ -158,7 +158,7 @@ def recipe_options(command: Command) -> Command:
             type=int,
             default=224,
             show_default=True,
-            help="Side of what the network sees in a step.",
+            help="Side of what the network sees in a step; less where all images are smaller.",
         ),
         click.option(
             "--validate-every",

@@ -47,14 +47,8 @@ class Outliers:
         labels
             Of the planes, int32 of shape (..., Y, X).
         """
-        planes = labels.reshape(-1, 1, *labels.shape[-2:])
-        inside = [
-            np.count_nonzero(sample_pixels(plane).ravel()[where])
-            for plane, where in zip(planes, self.places, strict=True)
-            if where.size
-        ]
-        count = sum(where.size for where in self.places)
-        return sum(inside) / count if count else 1.0
+        there = np.concatenate(self._labels_there(labels))
+        return float(np.mean(there > 0)) if there.size else 1.0
 
     def outside(self, labels: np.ndarray, others: np.ndarray) -> int:
         """Count the objects that none of them lies in and that no other object overlaps.
@@ -65,9 +59,16 @@ class Outliers:
             Of the planes, int32 of shape (..., Y, X).
         """
         known = [np.zeros(1, labels.dtype), labels[others > 0]]
-        for plane, where in zip(labels.reshape(-1, 1, *labels.shape[-2:]), self.places, strict=True):
-            known.append(sample_pixels(plane).ravel()[where])
+        known += self._labels_there(labels)
         return int(np.setdiff1d(labels, np.concatenate(known)).size)
+
+    def _labels_there(self, labels: np.ndarray) -> list[np.ndarray]:
+        """Give for each plane the labels at these pixels."""
+        planes = labels.reshape(-1, 1, *labels.shape[-2:])
+        return [
+            sample_pixels(plane).ravel()[where]
+            for plane, where in zip(planes, self.places, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

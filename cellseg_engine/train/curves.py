@@ -71,7 +71,13 @@ def draw_curves(folder: Path, rows: Rows, chosen_epoch: int) -> None:
     right.set(xlabel="epoch", ylabel="average precision, held-out images", ylim=(0, 1))
     for axes in (left, right):
         axes.axvline(chosen_epoch, color="grey", lw=1, ls=":", label="weights kept")
-        axes.legend(fontsize="small", frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+        axes.legend(
+            fontsize="small",
+            frameon=False,
+            ncols=2,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.14),
+        )
     with staged(folder) as stage:
         figure.savefig(stage.path(PICTURE), dpi=110)
 

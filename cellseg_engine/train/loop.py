@@ -151,8 +151,7 @@ class Trainer:
         order = epoch_order(
             self._training,
             self._options.weights,
-            n_wanted=recipe.images_per_epoch,
-            batch_size=recipe.batch_size,
+            n_wanted=recipe.images_wanted(len(self._training)),
             seed=self._options.seed,
             epoch=state.epoch,
         )
@@ -237,7 +236,7 @@ class Trainer:
 
     def _n_steps(self) -> int:
         recipe = self._options.recipe
-        return -(-(recipe.images_per_epoch or len(self._training)) // recipe.batch_size)
+        return recipe.images_wanted(len(self._training)) // recipe.batch_size
 
     def _tell(self, n_steps: int, loss: float) -> None:
         state, n_epochs = self._state, self._options.recipe.epochs

@@ -60,7 +60,7 @@ class TrainingOptions:
     n_channels
         Channels of a network that starts from scratch.
     crop_px
-        Side of what the network sees, a multiple of 8.
+        Side of what the network sees, a multiple of 8; less where all images are smaller, scaled.
     seed
         Of everything random.
     size_model

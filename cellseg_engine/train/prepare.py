@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.errors import SettingsError
 from cellseg_engine.nets.card import ModelCard, WeightsFile
 from cellseg_engine.nets.weights import CELLS_DIAM_MEAN_PX
-from cellseg_engine.train.dataset import DataOptions, TrainingData, load_images
+from cellseg_engine.train.dataset import DataOptions, TrainingData, TrainingImage, load_images
 from cellseg_engine.train.flow_cache import FlowCache
 from cellseg_engine.train.options import (
     SCRATCH,
@@ -33,6 +34,8 @@ from cellseg_engine.zoo.store import read_model
 
 Report = Callable[[TrainingProgress], None]
 
+SMALLEST_VIEW_PX = 64
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -48,6 +51,8 @@ class Prepared:
         Its images.
     plan
         Everything that the weights depend on.
+    crop_px
+        Side of what the network sees in a step.
     threads
         Of torch on the CPU.
     """
@@ -56,6 +61,7 @@ class Prepared:
     card: ModelCard
     data: TrainingData
     plan: dict[str, Any]
+    crop_px: int
     threads: int
 
     @property
@@ -92,7 +98,20 @@ def prepare_data(
 ) -> Prepared:
     """Prepare a training on images that were read before."""
     card = _describe_data(_first_card(options, start), data)
-    return Prepared(start, card, data, _make_plan(options, card, start, data), threads)
+    crop_px = view_px(options.crop_px, data.all_images, card.diam_mean_px)
+    plan = _make_plan(options, card, start, data, crop_px)
+    return Prepared(start, card, data, plan, crop_px, threads)
+
+
+def view_px(at_most: int, images: Sequence[TrainingImage], diam_mean_px: float) -> int:
+    """Give the side of what the network sees: less where every image is smaller, as it sees them.
+
+    The rest of a view would be empty: slower, and unlike the images to come.
+    """
+    largest = max(
+        float(max(image.labels.shape) * diam_mean_px / image.diameter_px) for image in images
+    )
+    return min(at_most, max(SMALLEST_VIEW_PX, 8 * math.ceil(largest / 8)))
 
 
 def find_start(options: TrainingOptions) -> WeightsFile | None:
@@ -233,7 +252,11 @@ def _describe_data(card: ModelCard, data: TrainingData) -> ModelCard:
 
 
 def _make_plan(
-    options: TrainingOptions, card: ModelCard, start: WeightsFile | None, data: TrainingData
+    options: TrainingOptions,
+    card: ModelCard,
+    start: WeightsFile | None,
+    data: TrainingData,
+    crop_px: int,
 ) -> dict[str, Any]:
     """Give everything that the weights depend on."""
     return {
@@ -243,7 +266,7 @@ def _make_plan(
         "n_channels": card.n_channels,
         "diam_mean_px": card.diam_mean_px,
         "flow_variant": card.flow_variant,
-        "crop_px": options.crop_px,
+        "crop_px": crop_px,
         "seed": options.seed,
         "weights": data.weights,
         "validate_every": validate_every(options),

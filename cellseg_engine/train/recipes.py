@@ -46,7 +46,13 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp16"]
     vary_intensity: bool = False
     average_decay: float = 0.0
+    least_images_per_epoch: int = 0
     schedule_epochs: int = 0
+
+    def images_wanted(self, n_images: int) -> int:
+        """Give how many views an epoch has, in whole batches, of so many training images."""
+        wanted = self.images_per_epoch or max(n_images, self.least_images_per_epoch)
+        return -(-wanted // self.batch_size) * self.batch_size
 
     def rate(self, epoch: int) -> float:
         """Give the learning rate of an epoch, counted from 0.
@@ -115,6 +121,7 @@ def _checked(recipe: Recipe) -> Recipe:
         "weight_decay": (0, 1),
         "batch_size": (1, 1024),
         "images_per_epoch": (0, 1_000_000),
+        "least_images_per_epoch": (0, 1_000_000),
         "min_objects": (1, 100_000),
         "average_decay": (0, 0.999999),
     }

@@ -135,11 +135,10 @@ def epoch_order(
     weights: Mapping[str, float],
     *,
     n_wanted: int,
-    batch_size: int,
     seed: int,
     epoch: int,
 ) -> np.ndarray:
-    """Give the indices of the images of an epoch, in whole batches.
+    """Give the indices of the images of an epoch.
 
     Parameters
     ----------
@@ -147,7 +146,7 @@ def epoch_order(
         Share of each kind, see `parse_weights`. Without weights every image comes once, in random
         order, and again when more are wanted; with weights they are drawn with replacement.
     n_wanted
-        Images of an epoch, 0 for as many as there are; rounded up to whole batches.
+        Images of an epoch, see `cellseg_engine.train.recipes.Recipe.images_wanted`.
 
     Notes
     -----
@@ -155,16 +154,14 @@ def epoch_order(
     data sets were mixed with probabilities of 60, 20 and 20 %.
     """
     rng = np.random.default_rng([seed, _ORDER, epoch])
-    wanted = n_wanted or len(images)
-    wanted = -(-wanted // batch_size) * batch_size
     if not weights:
-        rounds = -(-wanted // len(images))
-        return np.concatenate([rng.permutation(len(images)) for _ in range(rounds)])[:wanted]
+        rounds = -(-n_wanted // len(images))
+        return np.concatenate([rng.permutation(len(images)) for _ in range(rounds)])[:n_wanted]
     sizes: dict[str, int] = defaultdict(int)
     for image in images:
         sizes[image.kind] += 1
     chances = np.array([weights[image.kind] / sizes[image.kind] for image in images])
-    return np.asarray(rng.choice(len(images), wanted, p=chances / chances.sum()))
+    return np.asarray(rng.choice(len(images), n_wanted, p=chances / chances.sum()))
 
 
 def view_rng(seed: int, epoch: int, place: int) -> np.random.Generator:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ from cellseg_engine.train.batches import BatchMaker
 from cellseg_engine.train.dataset import TrainingImage
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.losses import losses
+from cellseg_engine.train.prepare import SMALLEST_VIEW_PX, view_px
 from cellseg_engine.train.recipes import load_recipe, recipe_names
 from cellseg_engine.train.sampling import epoch_order, hold_out, parse_weights, view_rng
 from cellseg_engine.train.size_fit import ridge_regression
@@ -108,7 +112,7 @@ def plain_losses(fields: np.ndarray, flows: np.ndarray, inside: np.ndarray) -> t
 def test_the_losses_of_a_step_are_those_of_the_plain_sum() -> None:
     images = [image("a"), image("b", seed=1)]
     maker = BatchMaker(images, 2, 30.0, 32, 2, seed=5)
-    order = epoch_order(images, {}, n_wanted=0, batch_size=2, seed=5, epoch=3)
+    order = epoch_order(images, {}, n_wanted=2, seed=5, epoch=3)
     batch = maker.make(order, epoch=3, step=0)
     torch.manual_seed(0)
     net = ResidualUNet(2)
@@ -151,24 +155,41 @@ def test_one_step_of_sgd_is_the_textbook_one() -> None:
 
 def test_every_image_once_in_whole_batches() -> None:
     images = [image(str(n)) for n in range(10)]
-    order = epoch_order(images, {}, n_wanted=0, batch_size=4, seed=0, epoch=0)
+    wanted = load_recipe("cellpose2-finetune", batch_size=4).images_wanted(len(images))
+    order = epoch_order(images, {}, n_wanted=wanted, seed=0, epoch=0)
     assert len(order) == 12
     assert set(order) == set(range(10))
-    again = epoch_order(images, {}, n_wanted=0, batch_size=4, seed=0, epoch=0)
+    again = epoch_order(images, {}, n_wanted=wanted, seed=0, epoch=0)
     np.testing.assert_array_equal(order, again)
-    later = epoch_order(images, {}, n_wanted=0, batch_size=4, seed=0, epoch=1)
+    later = epoch_order(images, {}, n_wanted=wanted, seed=0, epoch=1)
     assert not np.array_equal(order, later)
 
 
 def test_few_images_are_drawn_again_to_fill_a_batch() -> None:
-    order = epoch_order([image(), image("b")], {}, n_wanted=0, batch_size=8, seed=0, epoch=0)
+    wanted = load_recipe("cellpose2-finetune").images_wanted(2)
+    order = epoch_order([image(), image("b")], {}, n_wanted=wanted, seed=0, epoch=0)
     assert sorted(order) == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_corrections_are_seen_more_often_than_there_are_images() -> None:
+    recipe = load_recipe("cellpose2-online")
+    assert [recipe.images_wanted(n) for n in (1, 9, 32, 35)] == [32, 32, 32, 40]
+    assert load_recipe("cellpose2-online", images_per_epoch=8).images_wanted(9) == 8
+
+
+def test_views_are_no_larger_than_all_images() -> None:
+    small = image()  # 18 px objects
+    side = max(small.labels.shape) * 30 / 18
+    assert view_px(224, [small], 30.0) == max(SMALLEST_VIEW_PX, 8 * math.ceil(side / 8))
+    assert view_px(32, [small], 30.0) == 32
+    large = replace(small, labels=np.zeros((900, 20), np.int32))
+    assert view_px(224, [small, large], 30.0) == 224
 
 
 def test_kinds_are_drawn_by_their_weights_whatever_their_number() -> None:
     images = [image(str(n), "many") for n in range(50)] + [image("x", "few")]
     weights = parse_weights("40/60", ["many", "few"])
-    order = epoch_order(images, weights, n_wanted=8000, batch_size=8, seed=0, epoch=0)
+    order = epoch_order(images, weights, n_wanted=8000, seed=0, epoch=0)
     assert np.mean(order == 50) == pytest.approx(0.6, abs=0.03)
 
 
