@@ -315,8 +315,8 @@ def draw(rounds: list[Round], path: Path) -> None:
     right.bar(numbers, [one.found for one in loop], color="#009e73", label="found by the model")
     bottom = [one.found for one in loop]
     right.bar(numbers, [one.missed for one in loop], bottom=bottom, color="#d55e00", label="drawn")
-    right.set(xlabel="round", ylabel="objects of the new parts")
-    right.legend(frameon=False)
+    right.set(xlabel="round", ylabel="objects of the new parts", xticks=list(numbers))
+    right.legend(frameon=False, loc="upper left")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
