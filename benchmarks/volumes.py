@@ -47,6 +47,10 @@ FLOW_SCALE = 5.0
 PICTURE = "volumes.png"
 PICTURED = "volumes/train/1135_mini"
 ENLARGEMENT = 3
+METHODS_PICTURE = "volumes-methods.png"
+OUTLINES = ("cyan", "magenta", "yellow", "lime", "orange", "deepskyblue", "red")
+BEST = {"val/img3d": MODEL}
+"""The model to show a volume with; elsewhere `nuclei3d`."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,9 @@ def compare_real(volumes: list[Volume], models: list[str], picture: Path | None)
         "transform from its maxima, which are half a true diameter apart at least. Scores are "
         "average precision, TP / (TP + FP + FN). How far flows may err was chosen on the two of "
         "`train`. `1137_mini` is left out, since its image shows noise only (its grey values "
-        "overflowed).",
+        "overflowed).\n\n"
+        "![One plane of each volume: truth and three methods, with AP@0.5]"
+        f"(images/{METHODS_PICTURE})",
         ("volume", "method", "diameter", "AP@0.5", "AP@0.75", "AP@0.9", "found / true", "s"),
     )
     segmenters = {model: Segmenter(make_settings(model=model)) for model in models}
@@ -211,6 +217,41 @@ def compare_real(volumes: list[Volume], models: list[str], picture: Path | None)
                 views = orthogonal_views(volume.pixels, found, 1.0)
                 write_overlay(picture, *(enlarge(view) for view in views))
     return section
+
+
+def draw_methods(volumes: list[Volume], path: Path) -> None:
+    """Draw the plane of each volume that most true objects lie in: truth and three methods."""
+    from cellseg_engine.io.figures import figure_class
+
+    figure = figure_class()(figsize=(10, 2.6 * len(volumes)), layout="constrained")
+    rows = figure.subplots(len(volumes), 4)
+    for axes, volume in zip(rows, volumes, strict=True):
+        name = volume.name.partition("/")[2]
+        model = BEST.get(name, MODEL_3D)
+        settings = make_settings(
+            model=model, diameter_px=round(volume.diameter_px, 1), anisotropy="1"
+        )
+        segmenter = Segmenter(settings)
+        fused = make_settings(settings, volume_mode="fuse")
+        linked = make_settings(settings, stitch_threshold=LINK_ABOVE)
+        shown = {
+            "truth": volume.masks,
+            f"fuse, {model}": segmenter.segment(volume.pixels, "ZYX", settings=fused).labels,
+            f"linked, {model}": segmenter.segment(volume.pixels, "ZYX", settings=linked).labels,
+            "watershed": classical(volume.pixels, volume.diameter_px),
+        }
+        z = int(np.argmax([np.unique(plane).size for plane in volume.masks]))
+        low, high = np.percentile(volume.pixels[z], (1, 99.5))
+        for axis, (title, labels) in zip(axes, shown.items(), strict=True):
+            axis.imshow(volume.pixels[z], cmap="gray", vmin=low, vmax=high)
+            for label in np.unique(labels[z][labels[z] > 0]):
+                colour = OUTLINES[label % len(OUTLINES)]
+                axis.contour(labels[z] == label, [0.5], colors=[colour], linewidths=1)
+            score = "" if title == "truth" else f": {precision(volume.masks, labels, 0.5):.2f}"
+            axis.set_title(title + score, fontsize="small")
+            axis.set(xticks=[], yticks=[])
+        axes[0].set_ylabel(f"{name}, plane {z}", fontsize="small")
+    figure.savefig(path, dpi=110)
 
 
 def compare_turned(volumes: list[Volume], models: list[str]) -> Section:
@@ -298,12 +339,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--peer-python", default="")
-    parser.add_argument("--only", choices=("synthetic", "real"), default=None)
+    parser.add_argument("--only", choices=("synthetic", "real", "picture"), default=None)
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.15], metavar="STD")
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--no-cache", action="store_true")
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
+    if options.only == "picture":
+        draw_methods(read_volumes(options.data), DOCS / "images" / METHODS_PICTURE)
+        return 0
     sections: list[Section] = []
     versions: dict[str, str] = {}
     peer: Peer | None = None
@@ -317,6 +361,8 @@ def main() -> int:
     if options.only != "synthetic":
         picture = DOCS / "images" / PICTURE if options.write_docs else None
         volumes = read_volumes(options.data)
+        if options.write_docs:
+            draw_methods(volumes, DOCS / "images" / METHODS_PICTURE)
         known = {entry.name for entry in list_models()}
         models = [model for model in (MODEL, MODEL_3D) if model in known]
         sections.append(compare_real(volumes, models, picture))
