@@ -200,7 +200,10 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     for number in range(N_IMAGES):
         draw(source / f"{number:02}.tif", shape=(320, 320))
+    # Tests started in the background of a shell ignore SIGINT, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start("segment", source, "--out", out, *OPTIONS)
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     first = process.stdout.readline()
     assert "objects:" in first
