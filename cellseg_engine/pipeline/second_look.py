@@ -21,6 +21,8 @@ MAX_COVERED = 0.02
 """Of an image by its objects; with more it is none with next to no objects."""
 MIN_OUTLIERS = 15
 """Fewer pixels than the smallest object has are dust."""
+ENOUGH_EXPLAINED = 0.5
+"""Of the pixels that stand out, inside of objects."""
 _PERCENTILES = ("percentile_low", "percentile_high")
 
 
@@ -126,7 +128,7 @@ def plan_second_look(
     Returns
     -------
     With the high percentile (of a bright background: the low one) that shows what stands out; or
-    None, where nothing does or all of it was found.
+    None, where nothing does or it was found.
     """
     settings = preparation.settings
     fields = Settings.model_fields
@@ -139,7 +141,7 @@ def plan_second_look(
         # a background without objects to compare it with is not told to be bright
         preparation = replace(preparation, invert=not preparation.invert)
         outliers = find_outliers(stack, preparation)
-    if outliers.explained(found.labels) == 1:
+    if outliers.explained(found.labels) >= ENOUGH_EXPLAINED:
         return None
     name, value = "percentile_high", outliers.percentile
     if preparation.invert:
