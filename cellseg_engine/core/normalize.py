@@ -107,17 +107,15 @@ def _is_wide(dtype: np.dtype) -> bool:
     return dtype.itemsize > 2 and dtype != np.float32
 
 
-OUTLIER_RANGES = 5.0
-"""Pixels this many times as far above the median as the percentiles lie from it stand out."""
+OUTLIER_SPREADS = 5.0
+"""Pixels this many times the distance from low percentile to median above it stand out."""
 
 
 def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> float:
-    """Give the value above which pixels stand out of what the percentiles show.
+    """Give the value above which pixels stand out of a background that reaches the high percentile.
 
     Where objects cover less of an image than is above the high percentile, that percentile is
     one of the background: its noise becomes as large as 1, and the objects many times as bright.
-    Where it is one of objects, next to nothing is five times as bright. The low percentile counts
-    too, since in images of few grey levels the other one can be the median itself.
 
     Parameters
     ----------
@@ -125,9 +123,14 @@ def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> f
         Pixels of one channel, any shape.
     low, high
         Percentiles, 0 to 100.
+
+    Returns
+    -------
+    float; infinity where the high percentile is that of objects.
     """
     bottom, median, top = (float(v) for v in np.percentile(values, (low, 50, high)))
-    return median + OUTLIER_RANGES * max(top - median, median - bottom)
+    limit = median + OUTLIER_SPREADS * (median - bottom)
+    return np.inf if top > limit else limit
 
 
 def invert_intensities(normalized: np.ndarray, has_contrast: np.ndarray) -> np.ndarray:

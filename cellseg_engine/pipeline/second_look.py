@@ -49,28 +49,14 @@ class Outliers:
         labels
             Of the planes, int32 of shape (..., Y, X).
         """
-        there = np.concatenate(self._labels_there(labels))
-        return float(np.mean(there > 0)) if there.size else 1.0
-
-    def outside(self, labels: np.ndarray, others: np.ndarray) -> int:
-        """Count the objects that none of them lies in and that no other object overlaps.
-
-        Parameters
-        ----------
-        labels, others
-            Of the planes, int32 of shape (..., Y, X).
-        """
-        known = [np.zeros(1, labels.dtype), labels[others > 0]]
-        known += self._labels_there(labels)
-        return int(np.setdiff1d(labels, np.concatenate(known)).size)
-
-    def _labels_there(self, labels: np.ndarray) -> list[np.ndarray]:
-        """Give for each plane the labels at these pixels."""
         planes = labels.reshape(-1, 1, *labels.shape[-2:])
-        return [
-            sample_pixels(plane).ravel()[where]
+        inside = [
+            np.count_nonzero(sample_pixels(plane).ravel()[where])
             for plane, where in zip(planes, self.places, strict=True)
+            if where.size
         ]
+        count = sum(where.size for where in self.places)
+        return sum(inside) / count if count else 1.0
 
 
 @dataclass(frozen=True)
@@ -87,24 +73,15 @@ class SecondLook:
     outliers: Outliers
 
     def choose(self, first: Segmentation, second: Segmentation) -> Segmentation:
-        """Give the result that has more of what stands out in its objects; it says which it is.
+        """Give the result that has more of what stands out in its objects.
 
-        The first one stays if it has objects that do not stand out and that the second lost.
+        The second says that it is one.
         """
         explained = self.outliers.explained
         if explained(second.labels) <= explained(first.labels):
             return first
         used = {name: getattr(second.settings, name) for name in _PERCENTILES}
         first_ones = " and ".join(f"{getattr(first.settings, name):g}" for name in _PERCENTILES)
-        lost = self.outliers.outside(first.labels, second.labels)
-        if lost:
-            warning = (
-                f"A few pixels are much brighter than the percentiles {first_ones} show, and were "
-                f"not found. With {used['percentile_low']:.6g} and {used['percentile_high']:.6g} "
-                f"they are, but {lost} dimmer object{'s' * (lost > 1)} would be lost, so the image "
-                "is left as it is."
-            )
-            return replace(first, warnings=(warning, *first.warnings))
         warning = (
             f"The few bright pixels lie outside the percentiles {first_ones} and were not found "
             f"with them, so the image was looked at again with {used['percentile_low']:.6g} and "

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from cellseg_engine import Segmenter, make_settings
-from cellseg_engine.core.axes import to_planes
-from cellseg_engine.pipeline.prepare import prepare_stack
-from cellseg_engine.pipeline.second_look import Outliers, SecondLook
 from tests.integration.cli import disks
 
 SIDE = 400
@@ -41,32 +36,6 @@ def test_a_single_object_is_found_and_the_second_look_told(segmenter: Segmenter)
     given = segmenter.segment(sparse_image()[0], settings=make_settings(segmenter.settings, **used))
     np.testing.assert_array_equal(given.labels, result.labels)
     assert "second_look" not in given.provenance
-
-
-def test_a_single_object_on_a_skewed_background_is_found(segmenter: Segmenter) -> None:
-    image = np.random.default_rng(0).gamma(0.5, 8.0, (SIDE, SIDE))
-    image += sparse_image(noise=0)[0] - 100.0
-    result = segmenter.segment(image.astype(np.uint16))
-    assert result.n_objects == 1
-    assert "second_look" in result.provenance
-
-
-def test_dimmer_objects_are_not_lost_for_a_brighter_one(segmenter: Segmenter) -> None:
-    """Among dim objects that were found one is so bright that a look at it would lose them."""
-    empty = segmenter.segment(np.zeros((SIDE, SIDE), np.uint16))
-    dim, bright, both = (np.zeros((SIDE, SIDE), np.int32) for _ in range(3))
-    dim[100:120, 100:120] = both[100:120, 100:120] = 1
-    bright[300:306, 300:306] = both[300:306, 300:306] = 2
-    stack = to_planes(sparse_image()[0])
-    preparation = prepare_stack(stack, segmenter.settings, (), segmenter.model.card.n_channels)
-    look = SecondLook(preparation, Outliers((np.flatnonzero(bright),), 99.9))
-    first, only_bright, all_of_it = (replace(empty, labels=x) for x in (dim, bright, both))
-    stays = look.choose(first, only_bright)
-    assert stays.labels is first.labels
-    assert "1 dimmer object would be lost" in stays.warnings[0]
-    assert "second_look" not in stays.provenance
-    assert look.choose(first, all_of_it).labels is both
-    assert look.choose(first, first) is first
 
 
 def test_a_dark_object_on_a_bright_background_is_found(segmenter: Segmenter) -> None:
