@@ -133,7 +133,7 @@ def _follow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Follow points that begin at ``scale`` times their voxel plus ``shift``.
 
-    The field is ``scale`` times the flow, and 0 in a margin of so many voxels around.
+    The field is ``scale`` times the flow, and 0 in a margin of so many voxels around (0 or 1).
     """
     axes = mask.ndim
     shape = (1, *mask.shape)[-3:]

@@ -66,7 +66,7 @@ def follow_all(  # type: ignore[no-untyped-def]
     mask
         bool of shape (Z, Y, X).
     margin
-        Voxels that the field is wider than the mask, on every side.
+        Voxels that the field is wider than the mask, on every side: 0 or 1.
     origin
         Where the first voxel (z, y, x), of the mask and of the field, is counted to be.
     scale, shift

@@ -51,8 +51,6 @@ class Prepared:
         Its images.
     plan
         Everything that the weights depend on.
-    crop_px
-        Side of what the network sees in a step.
     threads
         Of torch on the CPU.
     """
@@ -61,7 +59,6 @@ class Prepared:
     card: ModelCard
     data: TrainingData
     plan: dict[str, Any]
-    crop_px: int
     threads: int
 
     @property
@@ -100,7 +97,7 @@ def prepare_data(
     card = _describe_data(_first_card(options, start), data)
     crop_px = view_px(options.crop_px, data.all_images, card.diam_mean_px)
     plan = _make_plan(options, card, start, data, crop_px)
-    return Prepared(start, card, data, plan, crop_px, threads)
+    return Prepared(start, card, data, plan, threads)
 
 
 def view_px(at_most: int, images: Sequence[TrainingImage], diam_mean_px: float) -> int:

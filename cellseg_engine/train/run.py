@@ -140,7 +140,7 @@ def _loop_options(options: TrainingOptions, prepared: Prepared) -> LoopOptions:
         recipe=options.recipe,
         weights=prepared.data.weights,
         seed=options.seed,
-        crop_px=prepared.crop_px,
+        crop_px=prepared.plan["crop_px"],
         validate_every=validate_every(options),
         device=options.settings.device,
         checkpoint_every_s=options.checkpoint_every_s,
