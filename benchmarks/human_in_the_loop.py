@@ -105,9 +105,9 @@ def correct(folder: Path, image: Annotated, model: str) -> Round:
     """Add an image as an annotator would: the model's objects become the true ones."""
     from cellseg_engine.core.metrics import score_image
     from cellseg_engine.io.rois import encode_rois
-    from cellseg_engine.train.folder import Correction, add_image, read_or_begin
+    from cellseg_engine.train.folder import Correction, add_image
 
-    predicted = segment([image], model, read_or_begin(folder).median_diameter_px)[0]
+    predicted = segment([image], model, next_diameter(folder, model))[0]
     score = score_image(image.labels, predicted)
     at = score.thresholds.index(MATCHED_IOU)
     _, _, content = add_image(
@@ -133,6 +133,15 @@ def correct(folder: Path, image: Annotated, model: str) -> Round:
     )
 
 
+def next_diameter(folder: Path, model: str) -> float:
+    """Give what Next Image takes: 0, to estimate it, of a model of the folder; or the median."""
+    from cellseg_engine.train.folder import read_or_begin
+
+    content = read_or_begin(folder)
+    own = {made.name for made in content.models}
+    return 0.0 if model in own else content.median_diameter_px
+
+
 def segment(images: list[Annotated], model: str, diameter_px: float) -> list[np.ndarray]:
     """Give the labels of images by a model; a diameter of 0 is estimated."""
     from cellseg_engine import Segmenter, make_settings
@@ -141,11 +150,11 @@ def segment(images: list[Annotated], model: str, diameter_px: float) -> list[np.
     return [segmenter.segment(one.pixels, "YX", keep_fields=False).labels for one in images]
 
 
-def score(images: list[Annotated], model: str, diameter_px: float) -> tuple[float, float]:
-    """Give AP@0.5 of all objects, and the mean of the images."""
+def score(images: list[Annotated], model: str) -> tuple[float, float]:
+    """Give AP@0.5 of all objects, and the mean of the images, with estimated diameters."""
     from cellseg_engine.core.metrics import pool_scores, score_image
 
-    labels = segment(images, model, diameter_px)
+    labels = segment(images, model, 0.0)
     scores = [score_image(one.labels, two) for one, two in zip(images, labels, strict=True)]
     total = pool_scores(scores)
     at = total.pooled.thresholds.index(MATCHED_IOU)
@@ -164,9 +173,7 @@ def fine_tune(folder: Path, name: str, epochs: int, tell: Callable[[str], None])
 
     if name in {entry.name for entry in list_models()}:  # it was stopped while it was scored
         return name
-    wanted = FineTuning(
-        folder, name, FIRST_MODEL, epochs=epochs, size_model=False, settings=make_settings()
-    )
+    wanted = FineTuning(folder, name, FIRST_MODEL, epochs=epochs, settings=make_settings())
     train(wanted, lambda progress: tell(f"{name}: epoch {progress.epoch}"), tell)
     return name
 
@@ -191,12 +198,10 @@ class Steps:
 
 def run(data: Path, cache: Path, epochs: int, tell: Callable[[str], None]) -> list[Round]:
     """Run what is left of the rounds, and give all: the first model, rounds, all images."""
-    from cellseg_engine.train.folder import read_folder
-
     steps = Steps(cache)
     validation = read_images(data, "val")
     if "start" not in steps.rounds:
-        pooled, mean = score(validation, FIRST_MODEL, 0.0)
+        pooled, mean = score(validation, FIRST_MODEL)
         steps.keep("start", Round("", 0, 0, pooled=pooled, mean=mean))
     folder, model = cache / "training folder", FIRST_MODEL
     parts = annotation_order(read_images(data, "train", CROP_PX))
@@ -210,8 +215,7 @@ def run(data: Path, cache: Path, epochs: int, tell: Callable[[str], None]) -> li
                 for part in parts[:size]
             ]
             fine_tune(folder, name, epochs, tell)
-            diameter = read_folder(folder).median_diameter_px
-            pooled, mean = score(validation, name, diameter)
+            pooled, mean = score(validation, name)
             steps.keep(key, replace(together(corrected), pooled=pooled, mean=mean))
         model, parts = name, parts[size:]
         if steps.rounds[key].objects >= ENOUGH:
@@ -253,7 +257,7 @@ def _train_on_all(
             given = Correction(image.pixels, "YX", rois, title=image.name, source=image.name)
             content = add_image(folder, given)[2]
     fine_tune(folder, "loop-all", epochs, tell)
-    pooled, mean = score(validation, "loop-all", content.median_diameter_px)
+    pooled, mean = score(validation, "loop-all")
     return Round("all", len(content.images), content.objects, pooled=pooled, mean=mean)
 
 
@@ -315,7 +319,9 @@ def draw(rounds: list[Round], path: Path) -> None:
     right.bar(numbers, [one.found for one in loop], color="#009e73", label="found by the model")
     bottom = [one.found for one in loop]
     right.bar(numbers, [one.missed for one in loop], bottom=bottom, color="#d55e00", label="drawn")
+    room = 1.35 * max(one.found + one.missed for one in loop)  # for the legend
     right.set(xlabel="round", ylabel="objects of the new parts", xticks=list(numbers))
+    right.set_ylim(0, room)
     right.legend(frameon=False, loc="upper left")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -336,7 +342,7 @@ def page(rounds: list[Round], n_validation: int, epochs: int) -> Iterator[str]:
         f"objects; after {ROUNDS[0]} of them, and after {ROUNDS[1]} more, a model is trained from "
         f"the first one on all parts so far ({epochs} epochs, no annealing, the average of the "
         "last steps). It is scored on "
-        f"{n_validation} other images, with the median diameter of the corrected objects. The "
+        f"{n_validation} other images, with the diameter that the model estimates. The "
         "line is the same training on all training images, whole."
     )
     yield ""

@@ -177,7 +177,11 @@ def card_text(name: str, card: ModelCard, sha256: Sequence[str]) -> Iterator[str
     low, high = card.diameter_range_px
     yield f"{card.description} {notes['use']}"
     listing = f"[models/{name}.json](../models/{name}.json)"
-    chosen = f"epoch {record['chosen_epoch']}, by {len(record['held_out'])} held-out images"
+    chosen = "the last ones; none of the training images were held out to choose by"
+    if record["held_out"]:
+        n_held_out = len(record["held_out"])
+        chosen = f"epoch {record['chosen_epoch']}, by {n_held_out} held-out images"
+        chosen += " of the training images"
     yield "\n".join(
         f"* {fact}."
         for fact in (
@@ -187,7 +191,7 @@ def card_text(name: str, card: ModelCard, sha256: Sequence[str]) -> Iterator[str
             f"The images, with the SHA-256 of each: {listing}",
             f"SHA-256 of that list: `{card.training_data_sha256}`",
             "Split by group (images that look alike); validation images were never seen",
-            f"Chosen weights: {chosen} of the training images",
+            f"Chosen weights: {chosen}",
             f"The network sees objects at {card.diam_mean_px:g} px",
             f"Its size model was fitted to diameters of {low:.0f} to {high:.0f} px",
         )

@@ -108,7 +108,11 @@ def _is_wide(dtype: np.dtype) -> bool:
 
 
 OUTLIER_SPREADS = 5.0
-"""Pixels this many times the distance from low percentile to median above it stand out."""
+"""Pixels that lie this many times as far above the median as the background reaches stand out."""
+_NEARER = 5.0
+"""As far from the end as the high percentile, times this: the one that no object reaches."""
+_FARTHER = 1.41
+"""Distance from the median of the percentile 99, in those of 95, of a normal distribution."""
 
 
 def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> float:
@@ -116,6 +120,9 @@ def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> f
 
     Where objects cover less of an image than is above the high percentile, that percentile is
     one of the background: its noise becomes as large as 1, and the objects many times as bright.
+    How far the background reaches is the farther of two distances from its median: of the low
+    percentile, and, since backgrounds can be skewed, of one on the other side that is too near
+    for the blurred edges of a few objects.
 
     Parameters
     ----------
@@ -128,8 +135,9 @@ def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> f
     -------
     float; infinity where the high percentile is that of objects.
     """
-    bottom, median, top = (float(v) for v in np.percentile(values, (low, 50, high)))
-    limit = median + OUTLIER_SPREADS * (median - bottom)
+    near = max(50.0, 100 - _NEARER * (100 - high))
+    bottom, median, upper, top = (float(v) for v in np.percentile(values, (low, 50, near, high)))
+    limit = median + OUTLIER_SPREADS * max(median - bottom, _FARTHER * (upper - median))
     return np.inf if top > limit else limit
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cellseg_engine.core.axes import check_finite, to_planes
 from cellseg_engine.core.flow_variants import FlowVariant
-from cellseg_engine.core.labels import median_diameter
 from cellseg_engine.errors import AxesError, CellSegError
 from cellseg_engine.io.images import read_image
 from cellseg_engine.pipeline.prepare import prepare_stack
@@ -23,13 +22,11 @@ from cellseg_engine.train.annotations import (
     clean_labels,
     read_annotation,
 )
+from cellseg_engine.train.diameters import MIN_DIAMETER_PX, measure_sizes, settle_diameters
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
 from cellseg_engine.train.slices import Slice, Slices, cut_planes, cut_volumes
 from cellseg_engine.train.sources import Source
-
-MIN_DIAMETER_PX = 5.0
-"""Smaller objects count as this large when an image is scaled, as in Cellpose."""
 
 _NAMED_FAULTS = 5
 
@@ -51,7 +48,8 @@ class TrainingImage:
     flows
         float32 of shape (2, Y, X), read-only.
     diameter_px
-        Median diameter of its objects, or of all of its volume, at least 5.
+        Median diameter of its objects, as `cellseg_engine.train.diameters` settles it for all
+        images of its kind, or of all of its volume; at least 5.
     n_objects
         n.
     sha256
@@ -177,7 +175,20 @@ def load_images(
     _refuse_faults(faults, len(sources))
     if not images:
         raise _nothing_left(remarks)
-    return images, remarks
+    return _with_diameters(images), remarks
+
+
+def _with_diameters(images: list[TrainingImage]) -> list[TrainingImage]:
+    """Settle the diameters that are not known yet, of every kind of image by itself."""
+    settled = {index: image.diameter_px for index, image in enumerate(images)}
+    for kind in {image.kind for image in images}:
+        open_ = [n for n, image in enumerate(images) if image.kind == kind and not settled[n]]
+        sizes = [measure_sizes(images[n].labels) for n in open_]
+        settled.update(zip(open_, settle_diameters(sizes), strict=True))
+    return [
+        replace(image, diameter_px=max(MIN_DIAMETER_PX, settled[index]))
+        for index, image in enumerate(images)
+    ]
 
 
 def _read(
@@ -225,7 +236,7 @@ def _make_image(
         pixels=kept,
         labels=clean.labels,
         flows=flows,
-        diameter_px=max(MIN_DIAMETER_PX, one.diameter_px or median_diameter(clean.labels)),
+        diameter_px=one.diameter_px,  # 0 is settled with the others
         n_objects=clean.n_objects,
         sha256=image_sha256(kept, clean.labels),
     )

@@ -19,10 +19,11 @@ import numpy as np
 import tifffile
 
 from cellseg_engine.core.axes import check_axes
-from cellseg_engine.core.labels import areas, median_diameter
+from cellseg_engine.core.labels import areas
 from cellseg_engine.errors import ImageError
 from cellseg_engine.io.labels import write_labels
 from cellseg_engine.io.staging import remove_stale, staged
+from cellseg_engine.train.diameters import measure_sizes
 from cellseg_engine.train.edits import Edits, count_edits
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.roi_labels import RoiLabels, decode_rois, has_area, settle_rois
@@ -51,7 +52,7 @@ class CollectedImage:
     objects
         After overlaps were settled.
     median_diameter_px
-        Of these, as disks of equal area.
+        Of these, as disks of equal area; see `cellseg_engine.train.diameters`.
     edits
         What was corrected, against what the model had found.
     model
@@ -233,7 +234,7 @@ def add_image(
         source=correction.source,
         sha256=sha256.hexdigest(),
         objects=int(np.count_nonzero(areas(labels))),
-        median_diameter_px=round(median_diameter(labels), 3),
+        median_diameter_px=round(measure_sizes(labels).diameter_px, 3),
         edits=count_edits(correction.predicted, correction.rois, labels.shape),
         model=correction.model,
         added=now(),

@@ -7,7 +7,7 @@ random views of many scales.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,11 @@ VIEW_PX = 368
 RIDGE = 1.0
 RIDGES = (1.0, 0.1, 0.01, 0.001)
 """Strengths tried; 1 is Cellpose's, for styles of unit length."""
+FOLDS = 5
 _PASSES = 3
+
+Look = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Styles (N, 256) and logarithms of diameters (N,) to fit to, and those to test on."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,11 @@ class SizeFit:
     model
         The fitted model.
     ridge
-        The strength chosen by the held-out images.
+        The strength chosen by the held-out images, or by cross-validation without them.
     median_error, correlation
-        Of the logarithm of the diameter, style against truth, on views of the held-out images (of
-        the training images where there are none); NaN where there are too few to tell.
+        Of the logarithm of the diameter, style against truth, on views of the held-out images,
+        or of each group of training images by a fit to the others; NaN where there are too few to
+        tell.
     """
 
     model: SizeModel
@@ -76,7 +81,8 @@ def fit_size_model(
     training
         To fit to.
     held_out
-        To choose the strength of the ridge regression by; without, it is `RIDGE`.
+        To choose the strength of the ridge regression by; without, it is chosen by
+        cross-validation over the groups of the training images, and `RIDGE` where there is one.
     n_passes
         Views of each image; 0 takes as many as make `ENOUGH_VIEWS`, at most `MAX_PASSES`.
     """
@@ -91,15 +97,26 @@ def fit_size_model(
     )
     range_px = _range(training)
     diam_mean = model.card.diam_mean_px
-    if not held_out:
-        fitted = ridge_regression(fit_styles, fit_logs, RIDGE, diam_mean, range_px)
-        return SizeFit(fitted, RIDGE, *_quality(fitted, fit_styles, fit_logs))
-    candidates = [
-        SizeFit(fitted, ridge, *_quality(fitted, test_styles, test_logs))
-        for ridge in RIDGES
-        for fitted in [ridge_regression(fit_styles, fit_logs, ridge, diam_mean, range_px)]
-    ]
-    return min(candidates, key=lambda fit: fit.median_error)
+    if held_out:
+        looks = [(fit_styles, fit_logs, test_styles, test_logs)]
+    else:
+        groups = np.tile([image.group for image in training], n_passes)
+        looks = list(leave_groups_out(fit_styles, fit_logs, groups))
+    ridges = RIDGES if looks else (RIDGE,)
+    looks = looks or [(fit_styles, fit_logs, fit_styles, fit_logs)]
+    ridge, error, correlation = choose_ridge(ridges, looks, diam_mean)
+    fitted = ridge_regression(fit_styles, fit_logs, ridge, diam_mean, range_px)
+    return SizeFit(fitted, ridge, error, correlation)
+
+
+def leave_groups_out(styles: np.ndarray, logs: np.ndarray, groups: np.ndarray) -> Iterator[Look]:
+    """Divide into parts to fit to and to test on, with each group in one of `FOLDS` tests."""
+    names = np.unique(groups)
+    if len(names) < 2:
+        return
+    for fold in range(min(FOLDS, len(names))):
+        is_test = np.isin(groups, names[fold::FOLDS])
+        yield styles[~is_test], logs[~is_test], styles[is_test], logs[is_test]
 
 
 def ridge_regression(
@@ -171,11 +188,23 @@ def _range(images: Sequence[TrainingImage]) -> tuple[float, float]:
     return min(diameters) * SCALE_RANGE[0], max(diameters) * SCALE_RANGE[1]
 
 
-def _quality(
-    fitted: SizeModel, styles: np.ndarray, log_diameters: np.ndarray
-) -> tuple[float, float]:
-    estimates = np.log([fitted.predict(style) for style in styles])
-    error = float(np.median(np.abs(estimates - log_diameters)))
-    if len(estimates) < 3 or np.ptp(estimates) == 0 or np.ptp(log_diameters) == 0:
+def choose_ridge(
+    ridges: Sequence[float], looks: Sequence[Look], diam_mean_px: float
+) -> tuple[float, float, float]:
+    """Give the strength with the least median error in all tests, the error and the correlation."""
+    found = [(ridge, *_quality(ridge, looks, diam_mean_px)) for ridge in ridges]
+    return min(found, key=lambda one: one[1])
+
+
+def _quality(ridge: float, looks: Sequence[Look], diam_mean_px: float) -> tuple[float, float]:
+    """Give median error and correlation of the logarithms of diameters over all tests."""
+    estimates, truth = [], []
+    for fit_styles, fit_logs, test_styles, test_logs in looks:
+        fitted = ridge_regression(fit_styles, fit_logs, ridge, diam_mean_px)
+        estimates.append(np.log([fitted.predict(style) for style in test_styles]))
+        truth.append(test_logs)
+    found, wanted = np.concatenate(estimates), np.concatenate(truth)
+    error = float(np.median(np.abs(found - wanted)))
+    if len(found) < 3 or np.ptp(found) == 0 or np.ptp(wanted) == 0:
         return error, float("nan")
-    return error, float(np.corrcoef(estimates, log_diameters)[0, 1])
+    return error, float(np.corrcoef(found, wanted)[0, 1])

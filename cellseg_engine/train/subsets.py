@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cellseg_engine.core.flow_variants import FlowVariant
-from cellseg_engine.core.labels import bounding_boxes, centroids, keep_labels, median_diameter
+from cellseg_engine.core.labels import centroids
 from cellseg_engine.train.annotations import clean_labels
-from cellseg_engine.train.dataset import MIN_DIAMETER_PX, TrainingImage, image_sha256
+from cellseg_engine.train.dataset import TrainingImage, image_sha256
+from cellseg_engine.train.diameters import MIN_DIAMETER_PX, measure_sizes
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
 
@@ -90,8 +91,8 @@ def cut_image(
 ) -> TrainingImage:
     """Give a part of an image as one of its own, with the flows of the objects as they are cut.
 
-    The pixels keep the contrast of the whole image. The diameter is that of the objects that are
-    not cut, if there are any.
+    The pixels keep the contrast of the whole image. The diameter is as
+    `cellseg_engine.train.diameters` measures it where objects are cut.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def cut_image(
         pixels=pixels,
         labels=clean.labels,
         flows=cache.flows(clean.labels, variant),
-        diameter_px=max(MIN_DIAMETER_PX, _uncut_diameter(clean.labels, piece, image.labels.shape)),
+        diameter_px=max(MIN_DIAMETER_PX, measure_sizes(clean.labels).diameter_px),
         n_objects=clean.n_objects,
         sha256=image_sha256(pixels, clean.labels),
     )
@@ -143,17 +144,3 @@ def _smallest_square(
         else:
             too_small = middle
     return Piece(index, window(enough), count(enough))
-
-
-def _uncut_diameter(labels: np.ndarray, piece: Piece, shape: tuple[int, ...]) -> float:
-    """Give the median diameter of the objects that the window does not cut; of all if none."""
-    boxes = bounding_boxes(labels)
-    top, bottom, left, right = piece.window
-    is_cut = (
-        ((boxes[:, 0] == 0) & (top > 0))
-        | ((boxes[:, 1] == labels.shape[0]) & (bottom < shape[0]))
-        | ((boxes[:, 2] == 0) & (left > 0))
-        | ((boxes[:, 3] == labels.shape[1]) & (right < shape[1]))
-    )
-    whole = keep_labels(labels, ~is_cut)
-    return median_diameter(whole if whole.any() else labels)

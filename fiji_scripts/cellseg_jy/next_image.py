@@ -47,7 +47,10 @@ def command(given):
     if model == "auto":
         model = content["newest_model"] or FIRST_MODEL
     settings = dict(training_set.chosen_channels(values), model=model)
-    diameter = values["diameter_px"] or content["median_diameter_px"]
+    diameter = values["diameter_px"]
+    if not diameter and model not in [entry["name"] for entry in content["models"]]:
+        # a model of the folder estimates the diameters that it learned there
+        diameter = content["median_diameter_px"]
     if diameter:
         settings["diameter_px"] = diameter
     image = listing.open_image(path)

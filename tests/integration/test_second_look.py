@@ -38,6 +38,14 @@ def test_a_single_object_is_found_and_the_second_look_told(segmenter: Segmenter)
     assert "second_look" not in given.provenance
 
 
+def test_a_single_object_on_a_skewed_background_is_found(segmenter: Segmenter) -> None:
+    image = np.random.default_rng(0).gamma(0.5, 8.0, (SIDE, SIDE))
+    image += sparse_image(noise=0)[0] - 100.0
+    result = segmenter.segment(image.astype(np.uint16))
+    assert result.n_objects == 1
+    assert "second_look" in result.provenance
+
+
 def test_a_dark_object_on_a_bright_background_is_found(segmenter: Segmenter) -> None:
     result = segmenter.segment(1000 - sparse_image()[0])
     assert result.n_objects == 1

@@ -90,3 +90,18 @@ def test_a_percentile_of_the_background_is_told_from_one_of_objects() -> None:
     assert outlier_limit(many) == np.inf
     assert outlier_limit(np.where(one > 500, one, 0)) == 0  # a background without noise
     assert (noise > outlier_limit(noise)).sum() == 0
+
+
+def test_what_stands_out_of_a_skewed_background_is_seen() -> None:
+    rng = np.random.default_rng(0)
+    image = np.round(rng.exponential(3.0, (200, 200)))  # most pixels have the lowest values
+    image[50:60, 50:60] = 200
+    assert (image > outlier_limit(image)).sum() == 100
+
+
+def test_the_blurred_edge_of_an_object_does_not_hide_it() -> None:
+    y, x = np.mgrid[:200, :200]
+    far = np.hypot(y - 100, x - 100)
+    image = np.random.default_rng(0).normal(100, 10, (200, 200)) + 800 / (1 + np.exp((far - 7) / 2))
+    assert np.percentile(image, 99) > 150  # its edge, not the background
+    assert (image > outlier_limit(image))[far < 7].all()

@@ -24,7 +24,7 @@ from cellseg_engine.train.losses import losses
 from cellseg_engine.train.prepare import SMALLEST_VIEW_PX, view_px
 from cellseg_engine.train.recipes import load_recipe, recipe_names
 from cellseg_engine.train.sampling import epoch_order, hold_out, parse_weights, view_rng
-from cellseg_engine.train.size_fit import ridge_regression
+from cellseg_engine.train.size_fit import choose_ridge, leave_groups_out, ridge_regression
 from tests.unit.plain import blobs
 
 # -- recipes -----------------------------------------------------------------------------------
@@ -311,3 +311,22 @@ def test_the_ridge_regression_solves_its_own_equation() -> None:
     gradient = centred.T @ (centred @ model.coefficients - target) + 0.7 * model.coefficients
     assert np.abs(gradient).max() < 1e-10
     assert model.log_offset + np.log(17) == pytest.approx(logs.mean())
+
+
+def test_without_held_out_images_groups_of_training_images_choose_the_ridge() -> None:
+    rng = np.random.default_rng(2)
+    groups = np.repeat([f"image {n}" for n in range(7)], 8)
+    styles, logs = rng.normal(size=(56, 256)), rng.normal(3, 0.5, 56)
+    looks = list(leave_groups_out(styles, logs, groups))
+    assert len(looks) == 5
+    tested = np.concatenate([test_logs for _, _, _, test_logs in looks])
+    np.testing.assert_array_equal(np.sort(tested), np.sort(logs))
+    for fit_styles, fit_logs, test_styles, _ in looks:
+        assert len(fit_styles) == len(fit_logs) == 56 - len(test_styles)
+        assert len(test_styles) % 8 == 0  # all views of an image are on one side
+    # What is learnt from noise is worth nothing elsewhere: the strongest penalty is best.
+    assert choose_ridge((1e3, 1e-3), looks, 17.0)[0] == 1e3
+    linear = styles @ (rng.normal(size=256) / 30)
+    seen = list(leave_groups_out(styles, linear, groups))
+    assert choose_ridge((1e5, 1e-3), seen, 17.0)[0] == 1e-3
+    assert list(leave_groups_out(styles, logs, np.repeat("one", 56))) == []
