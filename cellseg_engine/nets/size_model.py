@@ -18,6 +18,7 @@ from cellseg_engine.io.plain_pickle import RefusedError, load_plain_npy
 
 STYLE_LENGTH = 256
 MIN_DIAMETER_PX = 5.0
+"""Smaller objects count as this large, in estimates and in training, as in Cellpose."""
 MAX_FILE_BYTES = 64 << 20
 
 

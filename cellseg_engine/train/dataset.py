@@ -12,6 +12,7 @@ from cellseg_engine.core.axes import check_finite, to_planes
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.errors import AxesError, CellSegError
 from cellseg_engine.io.images import read_image
+from cellseg_engine.nets.size_model import MIN_DIAMETER_PX
 from cellseg_engine.pipeline.prepare import prepare_stack
 from cellseg_engine.pipeline.volume import find_anisotropy
 from cellseg_engine.settings import Settings, make_settings
@@ -22,7 +23,7 @@ from cellseg_engine.train.annotations import (
     clean_labels,
     read_annotation,
 )
-from cellseg_engine.train.diameters import MIN_DIAMETER_PX, measure_sizes, settle_diameters
+from cellseg_engine.train.diameters import measure_sizes, settle_diameters
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
 from cellseg_engine.train.slices import Slice, Slices, cut_planes, cut_volumes
@@ -180,14 +181,15 @@ def load_images(
 
 def _with_diameters(images: list[TrainingImage]) -> list[TrainingImage]:
     """Settle the diameters that are not known yet, of every kind of image by itself."""
-    settled = {index: image.diameter_px for index, image in enumerate(images)}
+    settled = [image.diameter_px for image in images]
     for kind in {image.kind for image in images}:
-        open_ = [n for n, image in enumerate(images) if image.kind == kind and not settled[n]]
-        sizes = [measure_sizes(images[n].labels) for n in open_]
-        settled.update(zip(open_, settle_diameters(sizes), strict=True))
+        unknown = [n for n, image in enumerate(images) if image.kind == kind and not settled[n]]
+        sizes = [measure_sizes(images[n].labels) for n in unknown]
+        for n, diameter in zip(unknown, settle_diameters(sizes), strict=True):
+            settled[n] = diameter
     return [
-        replace(image, diameter_px=max(MIN_DIAMETER_PX, settled[index]))
-        for index, image in enumerate(images)
+        replace(image, diameter_px=max(MIN_DIAMETER_PX, diameter))
+        for image, diameter in zip(images, settled, strict=True)
     ]
 
 

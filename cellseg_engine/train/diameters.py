@@ -14,8 +14,6 @@ import numpy as np
 
 from cellseg_engine.core.labels import areas, bounding_boxes, median_diameter, touches_edge
 
-MIN_DIAMETER_PX = 5.0
-"""Smaller objects count as this large when an image is scaled, as in Cellpose."""
 _MAD_TO_SD = 1.4826
 _MEDIAN_VARIANCE = np.pi / 2
 """Of a median, in variances of a mean."""
@@ -92,18 +90,20 @@ def settle_diameters(images: Sequence[Sizes]) -> list[float]:
     random effects, with the moment estimate of Hedges and Olkin (1985) of what images differ by.
     Images whose objects are all whole keep their own.
     """
-    seen = [one for one in images if one.logs.size]
-    if len(seen) < 2:
+    medians = np.array([one.log_median for one in images])
+    is_seen = np.isfinite(medians)
+    if is_seen.sum() < 2:
         return [one.diameter_px for one in images]
-    medians = np.array([one.log_median for one in seen])
-    spread = _MAD_TO_SD * float(
-        np.median(np.abs(np.concatenate([one.logs - one.log_median for one in seen])))
-    )
-    variances = np.array([one.variance(spread) for one in seen])
-    between = max(0.0, float(medians.var(ddof=1) - variances.mean()))
-    trust = 1 / (np.maximum(variances, _EXACT) + between)
-    common = float(medians @ trust / trust.sum())
-    return [_settle(one, one.variance(spread), between, common) for one in images]
+    residuals = [one.logs - median for one, median in zip(images, medians, strict=True)]
+    spread = _MAD_TO_SD * float(np.median(np.abs(np.concatenate(residuals))))
+    variances = np.array([one.variance(spread) for one in images])
+    between = max(0.0, float(medians[is_seen].var(ddof=1) - variances[is_seen].mean()))
+    trust = 1 / (np.maximum(variances[is_seen], _EXACT) + between)
+    common = float(medians[is_seen] @ trust / trust.sum())
+    return [
+        _settle(one, variance, between, common)
+        for one, variance in zip(images, variances, strict=True)
+    ]
 
 
 def _settle(one: Sizes, variance: float, between: float, common: float) -> float:

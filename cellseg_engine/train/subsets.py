@@ -9,9 +9,10 @@ import numpy as np
 
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.labels import centroids
+from cellseg_engine.nets.size_model import MIN_DIAMETER_PX
 from cellseg_engine.train.annotations import clean_labels
 from cellseg_engine.train.dataset import TrainingImage, image_sha256
-from cellseg_engine.train.diameters import MIN_DIAMETER_PX, measure_sizes
+from cellseg_engine.train.diameters import measure_sizes
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
 
