@@ -21,6 +21,7 @@ from cellseg_engine.errors import ModelNotFoundError, SettingsError
 from cellseg_engine.io.overlays import render_overlay
 from cellseg_engine.train.finetune import newest_model
 from cellseg_engine.train.folder import Content, Correction, add_image, read_or_begin
+from cellseg_engine.train.part import Part
 from cellseg_service import memory
 from cellseg_service.errors import FileNameError
 from cellseg_service.exchange import Exchange, load_array, read_header, remove
@@ -176,6 +177,7 @@ class Service:
                 source=request.source,
                 model=request.model,
                 pixel_size_um={str(axis): um for axis, um in request.pixel_size_um.items()},
+                part=Part(**request.part.model_dump()) if request.part else None,
             )
             image, remarks, content = add_image(request.path, correction)
         finally:

@@ -48,6 +48,17 @@ class FolderRequest(BaseModel):
         return Path(self.folder).expanduser()
 
 
+class PartRequest(BaseModel):
+    """A rectangle of an image; it may reach over its borders, as selections can."""
+
+    model_config = _CONFIG
+
+    left: int
+    top: int
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+
+
 class AddRequest(FolderRequest):
     """The body of ``POST /v1/training/images``."""
 
@@ -59,6 +70,7 @@ class AddRequest(FolderRequest):
     source: Annotated[str, Field(max_length=4000)] = ""
     model: Text = ""
     pixel_size_um: dict[Literal["Z", "Y", "X"], Micron] = Field(default_factory=dict)
+    part: PartRequest | None = None
 
 
 class TrainRequest(FolderRequest):

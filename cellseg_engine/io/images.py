@@ -90,7 +90,9 @@ def read_image(path: Path | str, *, axes: str | None = None) -> ImageData:
     return ImageData(pixels, name, names, sizes, path, raw.warnings)
 
 
-def read_labels(path: Path | str, *, axes: str | None = None) -> tuple[np.ndarray, str]:
+def read_labels(
+    path: Path | str, *, axes: str | None = None, lowest: int = 0
+) -> tuple[np.ndarray, str]:
     """Read a label image: TIFF or PNG.
 
     Parameters
@@ -99,6 +101,8 @@ def read_labels(path: Path | str, *, axes: str | None = None) -> tuple[np.ndarra
         The file.
     axes
         What the dimensions are; goes before what the file says.
+    lowest
+        Number that is allowed; -1 where a label image says what is not annotated.
 
     Returns
     -------
@@ -122,7 +126,7 @@ def read_labels(path: Path | str, *, axes: str | None = None) -> tuple[np.ndarra
     if pixels.dtype.kind == "f" and not np.array_equal(pixels, np.trunc(pixels)):
         raise _no_labels(path, "has numbers that are not whole")
     low, high = pixels.min(), pixels.max()
-    if low < 0:
+    if low < lowest:
         raise _no_labels(path, f"has negative numbers, down to {low:g}")
     if high > np.iinfo(np.int32).max:
         raise _no_labels(path, f"has numbers above 2,147,483,647, up to {high:g}")

@@ -25,13 +25,14 @@ def write_labels(
 
     Up to 65,535 it is uint16 in ImageJ's own TIFF flavour. Larger ids need uint32, which that
     flavour does not have, so the file is an OME-TIFF then; so it is above 4 GB, as a BigTIFF.
+    Negative numbers make it an OME-TIFF of int32.
 
     Parameters
     ----------
     path
         File to write; an existing one is replaced.
     labels
-        int of the axes' shape, not negative.
+        int of the axes' shape; -1 may stand for what is not annotated.
     axes
         Of ``T``, ``Z``, ``Y``, ``X``, for example ``"ZYX"``.
     pixel_size_um
@@ -50,7 +51,11 @@ def write_labels(
     ordered = sorted(axes, key="TZCYXS".index)
     labels = labels.transpose([axes.index(letter) for letter in ordered])
     axes = "".join(ordered)
-    dtype = np.uint16 if int(labels.max(initial=0)) <= np.iinfo(np.uint16).max else np.uint32
+    dtype: type[np.integer] = np.uint16
+    if int(labels.min(initial=0)) < 0:
+        dtype = np.int32
+    elif int(labels.max(initial=0)) > np.iinfo(np.uint16).max:
+        dtype = np.uint32
     stored = np.ascontiguousarray(labels, dtype)
     is_imagej = dtype == np.uint16 and stored.nbytes < IMAGEJ_LIMIT_BYTES
     options = _imagej_options(axes, size) if is_imagej else _ome_options(axes, size)

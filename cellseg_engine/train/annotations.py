@@ -18,6 +18,8 @@ from cellseg_engine.train.sources import Source
 
 Disjoint = Literal["split", "keep"]
 UINT16_MAX = 65_535
+NOT_ANNOTATED = -1
+"""In a label image: nobody has said what is there. StarDist has the same sign for it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Annotation:
     Attributes
     ----------
     planes
-        int32 of shape (T, Z, Y, X).
+        int32 of shape (T, Z, Y, X), `NOT_ANNOTATED` where nothing is known.
     remarks
         What was left out in reading it, with the reason.
     """
@@ -48,11 +50,14 @@ class CleanLabels:
         n.
     remarks
         What was changed, and why.
+    annotated
+        bool of shape (Y, X), False where nothing is known; None if it is known everywhere.
     """
 
     labels: np.ndarray
     n_objects: int
     remarks: tuple[str, ...]
+    annotated: np.ndarray | None = None
 
 
 def read_annotation(source: Source, shape: tuple[int, int, int, int], axes: str) -> Annotation:
@@ -117,12 +122,14 @@ def clean_labels(labels: np.ndarray, disjoint: Disjoint) -> CleanLabels:
     Parameters
     ----------
     labels
-        int32 of shape (Y, X), any ids.
+        int32 of shape (Y, X), any ids, and `NOT_ANNOTATED`.
     disjoint
         What becomes of an id whose pixels are in several parts that do not touch, not even at a
         corner: ``split`` makes each part an object, ``keep`` leaves them one. Flows of a kept
         object lead to the centre within one part only; they are zero in the others.
     """
+    annotated = labels != NOT_ANNOTATED
+    labels = np.where(annotated, labels, 0)
     parts = connected_parts(labels, background=0, connectivity=2)  # type: ignore[no-untyped-call]
     parts = np.asarray(parts, np.int32)
     first = np.unique(parts, return_index=True)[1]
@@ -144,14 +151,18 @@ def clean_labels(labels: np.ndarray, disjoint: Disjoint) -> CleanLabels:
     if crumbs:
         remarks.append(f"{crumbs} labels of a single pixel left out")
     cleaned = keep_labels(numbered, sizes > 1)
-    return CleanLabels(cleaned, int(cleaned.max(initial=0)), tuple(remarks))
+    n_objects = int(cleaned.max(initial=0))
+    if annotated.all():
+        return CleanLabels(cleaned, n_objects, tuple(remarks))
+    remarks.append(f"{annotated.mean():.0%} of the image is annotated; the rest is not learned")
+    return CleanLabels(cleaned, n_objects, tuple(remarks), annotated)
 
 
 def _read_label_image(source: Source, axes: str) -> tuple[np.ndarray, str]:
     try:
-        return read_labels(source.annotation)
+        return read_labels(source.annotation, lowest=NOT_ANNOTATED)
     except AxesError:
-        return read_labels(source.annotation, axes=axes)
+        return read_labels(source.annotation, axes=axes, lowest=NOT_ANNOTATED)
 
 
 def _as_int32(source: Source, masks: np.ndarray) -> np.ndarray:

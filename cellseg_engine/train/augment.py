@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 SCALE_RANGE = (0.75, 1.25)
+WHOLE = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,11 @@ def plain_view(common_scale: float, crop_px: int) -> View:
 
 
 def apply_view(
-    view: View, pixels: np.ndarray, labels: np.ndarray, flows: np.ndarray
+    view: View,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    flows: np.ndarray,
+    area: tuple[slice, slice] = WHOLE,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give what a view shows.
 
@@ -88,6 +93,9 @@ def apply_view(
         int32 of shape (Y, X).
     flows
         float32 of shape (2, Y, X), the y and x component.
+    area
+        Rows and columns that the shift of the view counts in: the whole image, or the part of
+        it that is annotated.
 
     Returns
     -------
@@ -97,9 +105,10 @@ def apply_view(
         outside the image. The flows are turned and mirrored with the image.
     """
     matrix = view.matrix()
-    size = np.array(labels.shape, float)
-    room = np.maximum(0.0, size * view.scale - view.crop_px) / view.scale
-    centre = (size - 1) / 2 + np.array(view.shift) * room
+    limits = [one.indices(side) for one, side in zip(area, labels.shape, strict=True)]
+    start, stop = np.array(limits, float)[:, :2].T
+    room = np.maximum(0.0, (stop - start) * view.scale - view.crop_px) / view.scale
+    centre = (start + stop - 1) / 2 + np.array(view.shift) * room
     shown = np.zeros((len(pixels) + 2, view.crop_px, view.crop_px), np.float32)
     shown_labels = np.zeros((view.crop_px, view.crop_px), np.int32)
     _sample(pixels, labels, flows, matrix / view.scale, centre, shown, shown_labels)

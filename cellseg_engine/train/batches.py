@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cellseg_engine.train.annotations import NOT_ANNOTATED
 from cellseg_engine.train.augment import apply_view, draw_view
 from cellseg_engine.train.dataset import TrainingImage
 from cellseg_engine.train.intensity import vary_intensity
@@ -27,10 +28,13 @@ class Batch:
         float32 of shape (N, C, V, V).
     targets
         float32 of shape (N, 3, V, V): flow y and x, 1 inside objects.
+    annotated
+        float32 of shape (N, V, V), 1 where the targets are known, else 0; None for everywhere.
     """
 
     pixels: np.ndarray
     targets: np.ndarray
+    annotated: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class BatchMaker:
         side = self.crop_px
         pixels = np.zeros((self.batch_size, self.n_channels, side, side), np.float32)
         targets = np.zeros((self.batch_size, 3, side, side), np.float32)
+        annotated = np.ones((self.batch_size, side, side), np.float32)
         for n, place in enumerate(places):
             image = self.images[order[place]]
             rng = view_rng(self.seed, epoch, place)
@@ -60,13 +65,16 @@ class BatchMaker:
                 common_scale=self.diam_mean_px / image.diameter_px,
                 crop_px=side,
             )
-            shown, labels, flows = apply_view(view, image.pixels, image.labels, image.flows)
+            shown, labels, flows = apply_view(
+                view, image.pixels, image.marked_labels, image.flows, image.annotated_area
+            )
+            annotated[n] = labels != NOT_ANNOTATED
             if self.vary_intensity:
-                shown = vary_intensity(rng, shown, labels)
+                shown = vary_intensity(rng, shown, np.maximum(labels, 0))
             pixels[n, : len(shown)] = shown
             targets[n, :2] = flows
             targets[n, 2] = labels > 0
-        return Batch(pixels, targets)
+        return Batch(pixels, targets, None if annotated.all() else annotated)
 
     def batches(self, order: np.ndarray, epoch: int, first_step: int) -> Generator[Batch]:
         """Give the batches of an epoch in order, from a step on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -17,12 +18,14 @@ from cellseg_engine.pipeline.prepare import prepare_stack
 from cellseg_engine.pipeline.volume import find_anisotropy
 from cellseg_engine.settings import Settings, make_settings
 from cellseg_engine.train.annotations import (
+    NOT_ANNOTATED,
     Annotation,
     CleanLabels,
     Disjoint,
     clean_labels,
     read_annotation,
 )
+from cellseg_engine.train.augment import WHOLE
 from cellseg_engine.train.diameters import measure_sizes, settle_diameters
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
@@ -54,7 +57,9 @@ class TrainingImage:
     n_objects
         n.
     sha256
-        Of pixels and labels.
+        Of pixels and labels, and of what is annotated where that is not all.
+    annotated
+        bool of shape (Y, X), True where the labels are known; None for everywhere.
     """
 
     name: str
@@ -66,6 +71,22 @@ class TrainingImage:
     diameter_px: float
     n_objects: int
     sha256: str
+    annotated: np.ndarray | None = None
+
+    @property
+    def marked_labels(self) -> np.ndarray:
+        """Give the labels with `NOT_ANNOTATED` where they are not known."""
+        if self.annotated is None:
+            return self.labels
+        return np.where(self.annotated, self.labels, np.int32(NOT_ANNOTATED))
+
+    @cached_property
+    def annotated_area(self) -> tuple[slice, slice]:
+        """Give the rows and columns that enclose what is annotated."""
+        if self.annotated is None:
+            return WHOLE
+        rows, columns = (np.flatnonzero(self.annotated.any(axis=axis)) for axis in (1, 0))
+        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 IMAGE_LEFT_OUT = "image left out"
@@ -240,15 +261,20 @@ def _make_image(
         flows=flows,
         diameter_px=one.diameter_px,  # 0 is settled with the others
         n_objects=clean.n_objects,
-        sha256=image_sha256(kept, clean.labels),
+        sha256=image_sha256(kept, clean.labels, clean.annotated),
+        annotated=clean.annotated,
     )
 
 
-def image_sha256(pixels: np.ndarray, labels: np.ndarray) -> str:
-    """Give the hash of an image and its labels."""
+def image_sha256(
+    pixels: np.ndarray, labels: np.ndarray, annotated: np.ndarray | None = None
+) -> str:
+    """Give the hash of an image, its labels, and where they are known if not everywhere."""
     digest = hashlib.sha256(f"{pixels.shape}".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     digest.update(np.ascontiguousarray(labels).data)
+    if annotated is not None:
+        digest.update(np.packbits(annotated).data)
     return digest.hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from cellseg_engine.train.part import Part
 from cellseg_engine.train.roi_labels import decode_rois, draw_roi, has_area
 
 
@@ -30,7 +31,9 @@ class Edits:
     removed: int = 0
 
 
-def count_edits(predicted: bytes, corrected: bytes, shape: tuple[int, ...]) -> Edits:
+def count_edits(
+    predicted: bytes, corrected: bytes, shape: tuple[int, ...], part: Part | None = None
+) -> Edits:
     """Compare two ROI archives of one plane.
 
     Parameters
@@ -41,14 +44,16 @@ def count_edits(predicted: bytes, corrected: bytes, shape: tuple[int, ...]) -> E
         What it became.
     shape
         (Y, X) of the image.
+    part
+        ROIs without a pixel in it do not count; None for the whole image.
 
     Raises
     ------
     ReadError
         An archive is damaged.
     """
-    before = _pixels(predicted, shape, "of the model") if predicted else []
-    after = _pixels(corrected, shape, "of the image")
+    before = _pixels(predicted, shape, part, "of the model") if predicted else []
+    after = _pixels(corrected, shape, part, "of the image")
     # Those with equal pixels are the same, whatever they are called now.
     same = Counter(pixels for _, pixels in before) & Counter(pixels for _, pixels in after)
     n_kept = sum(same.values())
@@ -66,12 +71,16 @@ def count_edits(predicted: bytes, corrected: bytes, shape: tuple[int, ...]) -> E
 Pixels = tuple[int, int, tuple[int, ...], bytes]
 
 
-def _pixels(archive: bytes, shape: tuple[int, ...], where: str) -> list[tuple[str, Pixels]]:
-    """Give name and pixels of the ROIs that are areas."""
+def _pixels(
+    archive: bytes, shape: tuple[int, ...], part: Part | None, where: str
+) -> list[tuple[str, Pixels]]:
+    """Give name and pixels of the ROIs that are areas and reach into the part."""
     found = []
     for roi in decode_rois(archive, where):
         if has_area(roi):
             region = draw_roi(roi, (shape[0], shape[1]))
+            if part is not None and not part.touches(region):
+                continue
             pixels = (region.top, region.left, region.mask.shape, region.mask.tobytes())
             found.append((roi.name, pixels))
     return found

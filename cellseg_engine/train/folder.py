@@ -26,6 +26,7 @@ from cellseg_engine.io.staging import remove_stale, staged
 from cellseg_engine.train.diameters import measure_sizes
 from cellseg_engine.train.edits import Edits, count_edits
 from cellseg_engine.train.faults import TrainingDataError
+from cellseg_engine.train.part import Part, mark_part
 from cellseg_engine.train.roi_labels import RoiLabels, decode_rois, has_area, settle_rois
 
 RECORD = "cellseg_training.json"
@@ -59,6 +60,8 @@ class CollectedImage:
         The model that had found it, or empty.
     added
         When, in UTC.
+    part
+        The rectangle that is annotated; None for the whole image.
     """
 
     name: str
@@ -70,6 +73,7 @@ class CollectedImage:
     edits: Edits
     model: str
     added: str
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,9 @@ class Correction:
         See `CollectedImage`.
     pixel_size_um
         Of the pixels along Y and X, as far as known.
+    part
+        In which every object has a ROI; None for the whole image. What lies outside is neither
+        taught as object nor as background.
     """
 
     pixels: np.ndarray
@@ -143,6 +150,7 @@ class Correction:
     source: str = ""
     model: str = ""
     pixel_size_um: dict[str, float] = field(default_factory=dict)
+    part: Part | None = None
 
 
 def read_folder(folder: Path) -> Content:
@@ -157,10 +165,7 @@ def read_folder(folder: Path) -> Content:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}")
-        images = tuple(
-            CollectedImage(**{**entry, "edits": Edits(**entry["edits"])})
-            for entry in record["images"]
-        )
+        images = tuple(_image_of(entry) for entry in record["images"])
         return Content(images, tuple(TrainedModel(**entry) for entry in record["models"]))
     except (FileNotFoundError, NotADirectoryError) as error:
         what = "is no training folder" if folder.is_dir() else "does not exist"
@@ -173,6 +178,12 @@ def read_folder(folder: Path) -> Content:
             f"The file {folder / RECORD} cannot be read: {error}.",
             hint="It was written by another version or is damaged; start a new training folder.",
         ) from error
+
+
+def _image_of(entry: dict[str, Any]) -> CollectedImage:
+    part = entry.get("part")
+    made = {"edits": Edits(**entry["edits"]), "part": Part(**part) if part else None}
+    return CollectedImage(**{**entry, **made})
 
 
 def read_or_begin(folder: Path) -> Content:
@@ -224,7 +235,11 @@ def add_image(
     content = read_or_begin(folder)
     pixels, axes = _one_plane(correction)
     drawn = _draw(correction, pixels.shape)
-    labels = drawn.labels
+    labels, n_outside, part = drawn.labels, 0, None
+    if correction.part is not None:
+        part = correction.part.within(pixels.shape, correction.title)
+        labels, n_outside = mark_part(labels, part, correction.title)
+    objects = np.maximum(labels, 0)
     sha256 = hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode())
     sha256.update(np.ascontiguousarray(pixels).tobytes())
     earlier = next((i for i in content.images if i.sha256 == sha256.hexdigest()), None)
@@ -233,11 +248,12 @@ def add_image(
         title=correction.title,
         source=correction.source,
         sha256=sha256.hexdigest(),
-        objects=int(np.count_nonzero(areas(labels))),
-        median_diameter_px=round(measure_sizes(labels).diameter_px, 3),
-        edits=count_edits(correction.predicted, correction.rois, labels.shape),
+        objects=int(np.count_nonzero(areas(objects))),
+        median_diameter_px=round(measure_sizes(objects).diameter_px, 3),
+        edits=count_edits(correction.predicted, correction.rois, labels.shape, part),
         model=correction.model,
         added=now(),
+        part=part,
     )
     kept = tuple(other for other in content.images if other is not earlier)
     content = Content((*kept, image), content.models)
@@ -247,6 +263,8 @@ def add_image(
         write_labels(stage.path(f"{image.name}_masks.tif"), labels, "YX", correction.pixel_size_um)
         stage.path(RECORD).write_text(_as_text(content), encoding="utf-8")
     remarks = _remarks(drawn)
+    if n_outside:
+        remarks.append(f"{n_outside} ROIs outside the selected rectangle were left out.")
     if earlier:
         remarks.append(f"{correction.title} was in the training set already and was replaced.")
     return image, tuple(remarks), content

@@ -182,9 +182,12 @@ class Trainer:
         """Do one step, unless the loss is not finite; give both losses."""
         pixels = torch.from_numpy(batch.pixels).to(self._device)
         targets = torch.from_numpy(batch.targets).to(self._device)
+        annotated = None
+        if batch.annotated is not None:
+            annotated = torch.from_numpy(batch.annotated).to(self._device)
         with arithmetic(self._device, self._options.recipe.precision):
             fields, _ = self._net(pixels.contiguous(memory_format=self._layout))
-            both = losses(fields, targets)
+            both = losses(fields, targets, annotated)
             values: list[float] = both.tolist()
             if np.isfinite(values).all():
                 self._optimizer.zero_grad(set_to_none=True)

@@ -103,7 +103,7 @@ def cut_image(
     if piece.window == (0, image.labels.shape[0], 0, image.labels.shape[1]):
         return replace(image, flows=cache.flows(image.labels, variant))
     top, bottom, left, right = piece.window
-    clean = clean_labels(image.labels[top:bottom, left:right], "split")
+    clean = clean_labels(image.marked_labels[top:bottom, left:right], "split")
     pixels = np.ascontiguousarray(image.pixels[:, top:bottom, left:right])
     return replace(
         image,
@@ -113,7 +113,8 @@ def cut_image(
         flows=cache.flows(clean.labels, variant),
         diameter_px=max(MIN_DIAMETER_PX, measure_sizes(clean.labels).diameter_px),
         n_objects=clean.n_objects,
-        sha256=image_sha256(pixels, clean.labels),
+        sha256=image_sha256(pixels, clean.labels, clean.annotated),
+        annotated=clean.annotated,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import unicode_literals
 
+from ij.gui import Roi
+
 from cellseg_jy import npy, painting, rois, training_set
 from cellseg_jy.launch import ensure
 from cellseg_jy.parameters import IMAGE, Parameter, collect
@@ -12,6 +14,7 @@ OWN = (
     Parameter("training_folder", "text", "", ()),
     Parameter("source", "choice", "auto", ("auto", "manager", "overlay", "archive")),
     Parameter("archive", "text", "", ()),
+    Parameter("only_selection", "boolean", False, ()),
 )
 MODEL_PROPERTY = "cellseg_model"
 """Property of an image: the model that found the ROIs of its overlay."""
@@ -23,19 +26,21 @@ def command(given):
     image = find_image(values["image"])
     found = painting.find_rois(image, _choose_source(values), values["archive"])
     _check_kinds(found)
+    part = _selected_part(image, found) if values["only_selection"] else None
     source = Source(image)
     folder = training_set.find_folder(values, "training_folder", "training folder")
     sent = training_set.hash_rois(found)  # before ROIs are drawn while the engine works
-    answer = _send(source, folder, found)
+    answer = _send(source, folder, found, part)
     if _choose_source(values) == "manager":
         training_set.note_added(sent)
     added = answer["image"]
     for remark in answer["remarks"]:
         tell(remark)
     tell(
-        "{}: {} objects ({}). The training set has {} images with {} objects now.".format(
+        "{}: {} objects{} ({}). The training set has {} images with {} objects now.".format(
             image.getTitle(),
             added["objects"],
+            " in {} x {} px".format(part["width"], part["height"]) if part else "",
             _describe(added["edits"]),
             len(answer["images"]),
             answer["objects"],
@@ -64,7 +69,29 @@ def _check_kinds(found):
         )
 
 
-def _send(source, folder, found):
+def _selected_part(image, found):
+    """Give the rectangle that is selected in the image; that of an object is none."""
+    roi = image.getRoi()
+    selected = ""
+    if roi is None:
+        selected = "nothing"
+    elif any(one.equals(roi) for one in found):
+        selected = "the ROI of an object"
+    elif roi.getType() != Roi.RECTANGLE:
+        selected = "no rectangle"
+    if selected:
+        raise Problem(
+            "only_selection needs a rectangle, and {} is selected in {}.".format(
+                selected, image.getTitle()
+            ),
+            "Draw one around the objects that you corrected, and do not add it to the ROI Manager.",
+            "input",
+        )
+    box = roi.getBounds()
+    return {"left": box.x, "top": box.y, "width": box.width, "height": box.height}
+
+
+def _send(source, folder, found, part):
     """Hand image and ROIs over and give the engine's answer; nothing stays in the exchange."""
     image = source.image
     predicted = [roi for roi in painting.overlay_rois(image) if roi.getProperty(rois.MARK)]
@@ -83,6 +110,8 @@ def _send(source, folder, found):
             "source": training_set.source_path(image),
             "model": image.getProp(MODEL_PROPERTY) or "",
         }
+        if part:
+            request["part"] = part
         if predicted:
             data = rois.encode_rois(predicted)
             request["predicted"] = keep(training_set.send_bytes(exchange, data))

@@ -19,6 +19,7 @@ import tifffile
 from cellseg_engine.io.rois import encode_rois
 from cellseg_engine.nets.card import ModelCard, write_weights
 from cellseg_engine.train.folder import RECORD, read_folder
+from cellseg_engine.train.part import Part
 from cellseg_engine.zoo.store import list_models, models_folder
 from tests.integration.cli import listing
 from tests.integration.fiji_host import ABORTED, ImageJ
@@ -189,6 +190,46 @@ def test_an_image_is_done_with_a_part_that_was_cut_out(fiji: ImageJ, plate: Path
     text = said(fiji, next_image(plate))
     assert "1 of 3 images are in the training set." in text
     assert titles(fiji) == ["1.tif", "part"], "only what was opened here is closed"
+
+
+def test_only_a_rectangle_is_annotated(fiji: ImageJ, plate: Path) -> None:
+    said(fiji, next_image(plate))
+    select = 'selectImage("0.tif"); makeRectangle(20, 16, 60, 64);'
+    options = f"training_folder=[{training(plate)}] only_selection"
+    text = said(fiji, f'{select} run("Add To Training Set", "{options}");')
+    (image,) = read_folder(training(plate)).images
+    assert image.part == Part(20, 16, 60, 64)
+    assert image.edits.kept == image.objects > 0
+    assert f"0.tif: {image.objects} objects in 60 x 64 px (" in text
+    np.testing.assert_array_equal(
+        tifffile.imread(training(plate) / "0_img.tif"), tifffile.imread(plate / "0.tif")
+    )
+    assert tifffile.imread(training(plate) / "0_masks.tif").min() == -1
+    text = said(fiji, next_image(plate))
+    assert "1 of 3 images are in the training set." in text
+    assert titles(fiji) == ["1.tif"]
+
+
+@pytest.mark.parametrize(
+    ("select", "words"),
+    [
+        ('run("Select None");', "only_selection needs a rectangle, and nothing is selected in 0."),
+        ("makeOval(9, 9, 30, 30);", "needs a rectangle, and no rectangle is selected in 0.tif."),
+        (SQUARE, "needs a rectangle, and the ROI of an object is selected in 0.tif."),
+        (
+            "makeRectangle(60, 60, 20, 20);",
+            "None of the ROIs reaches into the rectangle that was selected in 0.tif.",
+        ),
+    ],
+    ids=["nothing", "oval", "object", "elsewhere"],
+)
+def test_what_is_no_rectangle_to_annotate(
+    fiji: ImageJ, plate: Path, select: str, words: str
+) -> None:
+    macro = f'open("{plate / "0.tif"}"); {SQUARE} {DRAWN} {select}'
+    options = f"training_folder=[{training(plate)}] only_selection"
+    assert words in fails(fiji, f'{macro} run("Add To Training Set", "{options}");')
+    assert not training(plate).exists()
 
 
 def test_overlapping_rois_are_settled_and_it_is_said(fiji: ImageJ, plate: Path) -> None:

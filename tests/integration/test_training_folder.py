@@ -32,6 +32,7 @@ from cellseg_engine.train.folder import (
     read_folder,
     read_or_begin,
 )
+from cellseg_engine.train.part import Part
 from cellseg_engine.train.sources import find_sources
 from cellseg_engine.zoo.store import find_model, list_models, models_folder
 from tests.integration.cli import disks, listing
@@ -130,6 +131,22 @@ def test_other_images_get_other_names_and_the_same_one_is_replaced(tmp_path: Pat
     np.testing.assert_array_equal(
         tifffile.imread(tmp_path / f"{image.name}_masks.tif"), squares(5, side=8)
     )
+
+
+def test_a_part_is_annotated_and_the_rest_is_not(tmp_path: Path) -> None:
+    labels = squares(10)
+    given = correction(labels, predicted=encode_rois(labels, "YX"), part=Part(10, -5, 50, 40))
+    image, remarks, content = add_image(tmp_path, given)
+    assert image.part == Part(10, 0, 50, 35)
+    assert remarks == ("4 ROIs outside the selected rectangle were left out.",)
+    assert (image.objects, image.edits) == (6, Edits(kept=6))
+    assert read_folder(tmp_path) == content
+    masks = tifffile.imread(tmp_path / f"{image.name}_masks.tif")
+    assert masks.dtype == np.int32
+    assert set(np.unique(masks)) == {-1, 0, 1, 2, 3, 6, 7, 8}
+    np.testing.assert_array_equal(masks[:35, 10:60], labels[:35, 10:60])
+    np.testing.assert_array_equal(masks == 6, labels == 6, "whole, not cut at the rectangle")
+    assert content.median_diameter_px == pytest.approx(14 * 2 / np.pi**0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize(
