@@ -104,13 +104,18 @@ def annotation_order(images: list[Annotated]) -> list[Annotated]:
     return [images[n] for n in places]
 
 
-def correct(folder: Path, image: Annotated, model: str) -> Round:
-    """Add an image as an annotator would: what is missing is drawn, what is wrong removed."""
+def correct(folder: Path, image: Annotated, model: str, most: int) -> Round | None:
+    """Add an image as an annotator would: what is missing is drawn, what is wrong removed.
+
+    Nothing is added, and None given, if more than ``most`` objects have to be drawn.
+    """
     from cellseg_engine.io.rois import encode_rois
     from cellseg_engine.train.folder import Correction, add_image
 
     predicted = segment([image], model, next_diameter(folder, model))[0]
     labels, matches = mend(predicted, image.labels)
+    if len(matches.unmatched_truth) > most:
+        return None
     _, _, content = add_image(
         folder,
         Correction(
@@ -143,12 +148,6 @@ def mend(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, Matches]
     is_drawn = np.isin(truth, matches.unmatched_truth)
     labels[is_drawn] = truth[is_drawn] + int(predicted.max(initial=0))
     return labels.astype(np.int32), matches
-
-
-def to_draw(folder: Path, image: Annotated, model: str) -> int:
-    """Give how many objects of an image the model misses."""
-    predicted = segment([image], model, next_diameter(folder, model))[0]
-    return len(mend(predicted, image.labels)[1].unmatched_truth)
 
 
 def next_diameter(folder: Path, model: str) -> float:
@@ -227,16 +226,9 @@ def run(data: Path, cache: Path, epochs: int, tell: Callable[[str], None]) -> li
         key, name = f"round {number}", f"loop-{number}"
         if key not in steps.rounds:
             tell(f"{key}: {', '.join(part.name for part in parts[:size])}")
-            before = sum(one.missed for name, one in steps.rounds.items() if _is_round(name))
-            corrected: list[Round] = []
-            for part in parts[:size]:
-                name_of_step = f"{key} corrected {part.name}"
-                if name_of_step not in steps.rounds:
-                    drawn = before + sum(one.missed for one in corrected)
-                    if drawn + to_draw(folder, part, model) > MOST:
-                        break
-                    steps.keep(name_of_step, correct(folder, part, model))
-                corrected.append(steps.rounds[name_of_step])
+            corrected = correct_parts(steps, key, folder, parts[:size], model)
+            if not corrected:
+                break
             fine_tune(folder, name, epochs, tell)
             pooled, mean = score(validation, name)
             steps.keep(key, replace(together(corrected), pooled=pooled, mean=mean))
@@ -245,6 +237,22 @@ def run(data: Path, cache: Path, epochs: int, tell: Callable[[str], None]) -> li
         steps.keep("all", _train_on_all(data, cache, epochs, validation, tell))
     order = ["start", *(key for key in steps.rounds if _is_round(key)), "all"]
     return [steps.rounds[key] for key in order]
+
+
+def correct_parts(
+    steps: Steps, key: str, folder: Path, parts: list[Annotated], model: str
+) -> list[Round]:
+    """Correct the parts of a round, until one needs more than may be drawn by hand."""
+    left = MOST - sum(one.missed for step, one in steps.rounds.items() if _is_round(step))
+    corrected: list[Round] = []
+    for part in parts:
+        step = f"{key} corrected {part.name}"
+        made = steps.rounds.get(step) or correct(folder, part, model, left)
+        if made is None:
+            break
+        corrected.append(steps.keep(step, made))
+        left -= made.missed
+    return corrected
 
 
 def together(corrected: list[Round]) -> Round:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cellseg_engine.core.axes import check_finite, to_planes
 from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.core.labels import bounding_boxes
 from cellseg_engine.errors import AxesError, CellSegError
 from cellseg_engine.io.images import read_image
 from cellseg_engine.nets.size_model import MIN_DIAMETER_PX
@@ -73,7 +74,7 @@ class TrainingImage:
     sha256: str
     annotated: np.ndarray | None = None
 
-    @property
+    @cached_property
     def marked_labels(self) -> np.ndarray:
         """Give the labels with `NOT_ANNOTATED` where they are not known."""
         if self.annotated is None:
@@ -85,8 +86,8 @@ class TrainingImage:
         """Give the rows and columns that enclose what is annotated."""
         if self.annotated is None:
             return WHOLE
-        rows, columns = (np.flatnonzero(self.annotated.any(axis=axis)) for axis in (1, 0))
-        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        top, bottom, left, right = bounding_boxes(self.annotated.astype(np.int32))[1].tolist()
+        return slice(top, bottom), slice(left, right)
 
 
 IMAGE_LEFT_OUT = "image left out"

@@ -34,6 +34,7 @@ def command(given):
     if _choose_source(values) == "manager":
         training_set.note_added(sent)
     added = answer["image"]
+    part = added["part"]  # what of the rectangle lies in the image
     for remark in answer["remarks"]:
         tell(remark)
     tell(
