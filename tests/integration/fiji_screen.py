@@ -143,6 +143,22 @@ fields[{number}].setText({json.dumps(text)})
     )
 
 
+def tick(imagej: ImageJ, title: str, label: str) -> None:
+    """Tick a box of a window."""
+    ticked = imagej.python(
+        _WINDOWS
+        + _WALK
+        + f"""
+boxes = [p for p in parts(find({json.dumps(title)})) if isinstance(p, Checkbox)]
+boxes = [box for box in boxes if box.getLabel().strip() == {json.dumps(label)}]
+for box in boxes:
+    box.setState(True)
+result = len(boxes)
+"""
+    )
+    assert ticked == 1, f"{title} has {ticked} boxes {label}: {window_texts(imagej, title)}"
+
+
 def press(imagej: ImageJ, key: str) -> None:
     """Press a key, for example ``VK_ESCAPE``, wherever the focus is."""
     imagej.python(_PRESS.format(key=json.dumps(key)))

@@ -12,7 +12,8 @@ import pytest
 import tifffile
 
 from cellseg_engine.train.edits import Edits
-from cellseg_engine.train.folder import read_folder
+from cellseg_engine.train.folder import RECORD, read_folder
+from cellseg_engine.train.part import Part
 from tests.integration.fiji_host import (
     ABORTED,
     ImageJ,
@@ -25,6 +26,7 @@ from tests.integration.fiji_screen import (
     KEEP_VARIABLE,
     click_button,
     take_picture,
+    tick,
     wait_for_window,
     window_texts,
     window_titles,
@@ -139,6 +141,25 @@ def test_corrections_of_the_roi_manager_are_added_and_never_lost(
     text = fails_with(imagej, 'run("Add To Training Set", "source=auto");')
     assert "There are no ROIs in the ROI Manager." in text, "the overlay was not corrected"
     assert len(read_folder(tmp_path / "my cells").images) == 1
+
+
+def test_a_rectangle_is_drawn_and_ticked(imagej: ImageJ, plate: Path, tmp_path: Path) -> None:
+    folder, title = tmp_path / "my cells", "Add To Training Set"
+    options = f"image_folder=[{plate}] training_folder=[{folder}] diameter_px=30 discard_rois"
+    imagej.macro(f'run("Next Image", "{options}"); makeRectangle(40, 30, 200, 90);')
+    imagej.python(f"from ij import IJ\nIJ.doCommand({title!r})")
+    wait_for_window(imagej, title)
+    tick(imagej, title, "Only in the selected rectangle")
+    take_picture(imagej, "fiji-training-part", tmp_path, (title, "well 0.tif"))
+    click_button(imagej, title, "OK")
+    wait_until((folder / RECORD).exists, "the image in the training folder")
+    (image,) = read_folder(folder).images
+    assert image.part == Part(40, 30, 160, 90), "what lies in the image of 200 px"
+    assert 0 < image.objects == image.edits.kept < len(imagej.python(MANAGER))
+    wait_until(
+        lambda: any(f"{image.objects} objects in 160 x 90 px" in text
+                    for text in window_texts(imagej, "Log")), "the line in the Log",
+    )  # fmt: skip
 
 
 def test_rois_drawn_while_the_engine_works_are_not_lost(
