@@ -11,6 +11,7 @@ import numpy as np
 
 from cellseg_engine.batch.pairing import Pair, Pairing, pair_files
 from cellseg_engine.batch.score_values import count_values, score_values
+from cellseg_engine.core.labels import NOT_ANNOTATED, keep_annotated
 from cellseg_engine.core.metrics import ImageScore, PooledScore, pool_scores, score_image
 from cellseg_engine.errors import AxesError, MetricError
 from cellseg_engine.io.images import read_labels
@@ -102,7 +103,8 @@ def evaluate_pairs(
     """Read and score the pairs, one at a time.
 
     Planes or volumes of different time points are numbered independently, so each one is scored
-    as an image of its own.
+    as an image of its own. A truth may be annotated in a part (`NOT_ANNOTATED` elsewhere): found
+    objects count if at least half of them lies in it.
 
     Parameters
     ----------
@@ -138,10 +140,22 @@ def read_frames(
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Give each plane or volume of a pair: its name, the true and the predicted labels.
 
-    Parameters and errors are those of `evaluate_pairs`.
+    Where a truth has `NOT_ANNOTATED` in it, found objects that lie there for the most part are left
+    out, and so are time points that have nothing else. Parameters and errors are those of
+    `evaluate_pairs`.
     """
     truth, prediction = _read_pair(pair, axes)
-    yield from _frames(*truth, *prediction)
+    if truth[0].size and truth[0].max() == NOT_ANNOTATED:
+        raise MetricError(
+            "the truth has label -1 (not annotated) everywhere.",
+            hint="Leave this image out, or annotate a part of it.",
+        )
+    for name, true_frame, found in _frames(*truth, *prediction):
+        annotated = true_frame != NOT_ANNOTATED
+        if annotated.all() or true_frame.shape != found.shape:
+            yield name, true_frame, found
+        elif annotated.any():
+            yield name, np.maximum(true_frame, 0), keep_annotated(found, annotated)
 
 
 def _score_pair(pair: Pair, axes: str | None) -> list[ScoredImage]:
@@ -162,12 +176,13 @@ def _read_pair(
 ) -> tuple[tuple[np.ndarray, str], tuple[np.ndarray, str]]:
     """Give labels and axes of truth and prediction; axes that one lacks are the other one's."""
     try:
-        truth = read_labels(pair.truth, axes=axes)
+        truth = read_labels(pair.truth, axes=axes, lowest=NOT_ANNOTATED)
     except AxesError:
         if axes is not None:
             raise
         prediction = read_labels(pair.prediction)
-        return read_labels(pair.truth, axes=prediction[1]), prediction
+        truth = read_labels(pair.truth, axes=prediction[1], lowest=NOT_ANNOTATED)
+        return truth, prediction
     try:
         return truth, read_labels(pair.prediction, axes=axes)
     except AxesError:

@@ -1,12 +1,16 @@
 """Label images: boxes, holes, sizes, edges, renumbering and a table of objects.
 
-A label image is int32, 0 is background, each positive id one object.
+A label image is int32, 0 is background, each positive id one object; in a true one
+`NOT_ANNOTATED` may stand where nothing is known.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
+
+NOT_ANNOTATED = -1
+"""In a label image: nobody has said what is there. StarDist has the same sign for it."""
 
 
 def bounding_boxes(labels: np.ndarray) -> np.ndarray:
@@ -69,6 +73,25 @@ def keep_labels(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     keep[0] = False
     new_ids = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
     return np.asarray(new_ids[labels])
+
+
+def keep_annotated(labels: np.ndarray, annotated: np.ndarray) -> np.ndarray:
+    """Give the found objects of which at least half lies where the truth is known.
+
+    Parameters
+    ----------
+    labels
+        int32 of any shape, ids up to n.
+    annotated
+        bool of the same shape.
+
+    Returns
+    -------
+    int32 of the same shape; ids as of `keep_labels`.
+    """
+    sizes = areas(labels)
+    inside = np.bincount(labels[annotated], minlength=sizes.size)
+    return keep_labels(labels, inside >= sizes / 2)
 
 
 def areas(labels: np.ndarray) -> np.ndarray:

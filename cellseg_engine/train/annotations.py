@@ -9,7 +9,7 @@ import numpy as np
 from skimage.measure import label as connected_parts
 
 from cellseg_engine.core.axes import to_planes
-from cellseg_engine.core.labels import areas, keep_labels
+from cellseg_engine.core.labels import NOT_ANNOTATED, areas, keep_labels
 from cellseg_engine.errors import AxesError, ReadError
 from cellseg_engine.io.images import read_labels
 from cellseg_engine.train.roi_labels import read_roi_labels
@@ -18,8 +18,6 @@ from cellseg_engine.train.sources import Source
 
 Disjoint = Literal["split", "keep"]
 UINT16_MAX = 65_535
-NOT_ANNOTATED = -1
-"""In a label image: nobody has said what is there. StarDist has the same sign for it."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from cellseg_engine.core.axes import check_finite, to_planes
 from cellseg_engine.core.flow_variants import FlowVariant
-from cellseg_engine.core.labels import bounding_boxes
+from cellseg_engine.core.labels import NOT_ANNOTATED, bounding_boxes
 from cellseg_engine.errors import AxesError, CellSegError
 from cellseg_engine.io.images import read_image
 from cellseg_engine.nets.size_model import MIN_DIAMETER_PX
@@ -19,7 +19,6 @@ from cellseg_engine.pipeline.prepare import prepare_stack
 from cellseg_engine.pipeline.volume import find_anisotropy
 from cellseg_engine.settings import Settings, make_settings
 from cellseg_engine.train.annotations import (
-    NOT_ANNOTATED,
     Annotation,
     CleanLabels,
     Disjoint,

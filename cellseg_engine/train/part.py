@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellseg_engine.core.labels import areas
+from cellseg_engine.core.labels import NOT_ANNOTATED, areas
 from cellseg_engine.core.overlaps import Region
-from cellseg_engine.train.annotations import NOT_ANNOTATED
 from cellseg_engine.train.faults import TrainingDataError
 
 

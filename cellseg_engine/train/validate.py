@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cellseg_engine.backends.flow_unet import FlowUNet
-from cellseg_engine.core.labels import areas, keep_labels
+from cellseg_engine.core.labels import NOT_ANNOTATED, keep_annotated
 from cellseg_engine.core.metrics import PooledScore, pool_scores, score_image
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.choose_runtime import make_runtime
@@ -18,7 +18,6 @@ from cellseg_engine.pipeline.masks import derive_iterations, fields_to_labels
 from cellseg_engine.pipeline.prepare import predict_at_scale, resize_fields
 from cellseg_engine.pipeline.progress import Ticker
 from cellseg_engine.settings import make_settings
-from cellseg_engine.train.annotations import NOT_ANNOTATED
 from cellseg_engine.train.augment import apply_view, plain_view
 from cellseg_engine.train.dataset import TrainingImage
 from cellseg_engine.train.losses import losses
@@ -103,19 +102,13 @@ def validate(
         fields = resize_fields(fields, (pixels.shape[1], pixels.shape[2]))
         iterations = derive_iterations(settings, diameter, card.diam_mean_px)
         found = fields_to_labels(fields, settings, iterations, card.flow_variant)
-        scores.append(score_image(image.labels, _in_annotated(found.labels, image.annotated)))
+        labels = found.labels
+        if image.annotated is not None:
+            labels = keep_annotated(labels, image.annotated)
+        scores.append(score_image(image.labels, labels))
     net.train()
     flow, probability = sums / len(images)
     return Validation(float(flow), float(probability), pool_scores(scores))
-
-
-def _in_annotated(labels: np.ndarray, annotated: np.ndarray | None) -> np.ndarray:
-    """Give the found objects of which at least half lies where the truth is known."""
-    if annotated is None:
-        return labels
-    sizes = areas(labels)
-    inside = np.bincount(labels[annotated], minlength=sizes.size)
-    return keep_labels(labels, inside >= sizes / 2)
 
 
 def _image_losses(

@@ -46,6 +46,69 @@ def evaluate(folders: tuple[Path, Path]) -> Evaluation:
     return evaluate_pairs(pair_files(*folders))
 
 
+# -- truths that are annotated in a part -------------------------------------------------------
+
+
+def partial(labels: np.ndarray) -> np.ndarray:
+    """Give labels of which only the objects that reach into the left third are known."""
+    inside = np.zeros(labels.shape, bool)
+    inside[:, :27] = True
+    known = inside | np.isin(labels, labels[inside & (labels > 0)])
+    return np.where(known, labels.astype(np.int32), np.int32(-1))
+
+
+def test_only_what_is_annotated_counts(tmp_path: Path) -> None:
+    truth = partial(LABELS)
+    known = np.unique(truth[truth > 0])
+    assert 2 <= known.size < LABELS.max()
+    outside = int(np.setdiff1d(np.unique(LABELS), [0, *known])[0])
+    (tmp_path / "truth").mkdir()
+    tifffile.imwrite(tmp_path / "truth" / "a_masks.tif", truth)
+    write(tmp_path / "pred" / "a_labels.tif", without(int(known[0]), outside))
+    score = evaluate((tmp_path / "pred", tmp_path / "truth")).images[0].score
+    assert (score.n_truth, score.n_prediction) == (known.size, known.size - 1)
+    assert score.tp[0] == known.size - 1
+    pictures = write_plots(
+        tmp_path / "plots",
+        evaluate((tmp_path / "pred", tmp_path / "truth")),
+        None,
+    )
+    assert len(pictures) >= 2
+
+
+def test_time_points_without_annotation_are_left_out(tmp_path: Path) -> None:
+    truth = np.stack([np.full((80, 80), -1), LABELS, partial(LABELS)]).astype(np.int32)
+    for name, labels in (("truth", truth), ("pred", np.stack([LABELS] * 3).astype(np.int32))):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "a_labels.tif", labels, photometric="minisblack")
+    found = evaluate_pairs(pair_files(tmp_path / "pred", tmp_path / "truth"), axes="TYX")
+    assert [image.frame for image in found.images] == ["T=1", "T=2"]
+    assert found.total.pooled.average_precision[0] == 1
+
+
+def test_a_truth_without_any_annotation_is_refused(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "truth").mkdir()
+    tifffile.imwrite(tmp_path / "truth" / "a_masks.tif", np.full((80, 80), -1, np.int32))
+    write(tmp_path / "pred" / "a_labels.tif", LABELS)
+    table = tmp_path / "scores.csv"
+    ended = cli(
+        "evaluate", "--pred", tmp_path / "pred", "--truth", tmp_path / "truth", "--csv", table
+    )
+    assert ended.code == 2
+    assert "a_masks.tif (truth)" in ended.err
+    assert "label -1 (not annotated) everywhere" in ended.err
+    assert not table.exists()
+
+
+def test_found_objects_have_no_negative_labels(tmp_path: Path, cli: Cli) -> None:
+    write(tmp_path / "truth" / "a_masks.tif", LABELS)
+    (tmp_path / "pred").mkdir()
+    tifffile.imwrite(tmp_path / "pred" / "a_labels.tif", partial(LABELS))
+    ended = cli("evaluate", "--pred", tmp_path / "pred", "--truth", tmp_path / "truth")
+    assert ended.code == 2
+    assert "has negative numbers, down to -1" in ended.err
+
+
 # -- intervals ---------------------------------------------------------------------------------
 
 

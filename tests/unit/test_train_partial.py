@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from cellseg_engine.core.flows import labels_to_flows
+from cellseg_engine.core.labels import NOT_ANNOTATED, keep_annotated
 from cellseg_engine.core.overlaps import Region
-from cellseg_engine.train.annotations import NOT_ANNOTATED, clean_labels
+from cellseg_engine.train.annotations import clean_labels
 from cellseg_engine.train.augment import View, apply_view
 from cellseg_engine.train.batches import BatchMaker
 from cellseg_engine.train.dataset import TrainingImage, image_sha256
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.losses import losses
 from cellseg_engine.train.part import Part, mark_part
-from cellseg_engine.train.validate import _in_annotated
 from tests.unit.plain import blobs
 
 SIDE = 96
@@ -153,7 +153,6 @@ def test_found_objects_count_where_the_truth_is_known() -> None:
     found[2:6, 2:6] = 1  # inside
     found[8:12, 8:12] = 2  # half
     found[15:18, 9:15] = 3  # a sixth
-    kept = _in_annotated(found, annotated)
+    kept = keep_annotated(found, annotated)
     assert set(np.unique(kept)) == {0, 1, 2}
     assert not (kept[found == 3]).any()
-    assert _in_annotated(found, None) is found
