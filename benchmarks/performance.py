@@ -1,9 +1,9 @@
 """Whole images: this engine beside cellpose 3.1.1.3 (the peer) on a CPU, without a GPU.
 
 ``python benchmarks/performance.py`` measures all parts, ``--part one-image`` a single one; each is
-kept in benchmarks/results. ``--write-docs`` writes docs/performance.md and its plot from what is
-there. Programs run in turn, each round in a process of its own after a warm-up; tables give
-medians of the rounds.
+kept in benchmarks/results, those of processors with matrix units beside those of others.
+``--write-docs`` writes docs/performance.md and its plot from what is there. Programs run in turn,
+each round in a process of its own after a warm-up; tables give medians of the rounds.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from cellseg_engine import Segmenter, make_settings
 from cellseg_engine.core.metrics import pool_scores, score_image
 from cellseg_engine.core.tiling import TILE_PX, plan_tiles
 from cellseg_engine.nets.choose_runtime import is_installed
+from cellseg_engine.nets.processor import has_bf16_units
 
 FULL_SIDE = 2048
 SIDES = {"fp32": (512, 1024, 2048, 4096), "bf16": (512, 1024, 2048, 4096, 8192)}
@@ -276,46 +277,74 @@ def segment_all(model: str, precision: str, images: Sequence[Labelled]) -> list[
 
 
 PARTS = {"one-image": one_image, "sizes": sizes, "many": many, "precision": precision}
+PROCESSORS = {"": "", "-amx": ", with matrix units for bf16 (AMX)"}
+"""What the kept parts of a kind of processor have in their names, and in their titles."""
+
+
+def find_parts() -> dict[tuple[str, str], dict[str, Any]]:
+    """Give what is there, by part and processor."""
+    places = [(name, processor) for name in PARTS for processor in PROCESSORS]
+    found = {place: _parts.find("performance-" + "".join(place)) for place in places}
+    return {place: content for place, content in found.items() if content is not None}
 
 
 def write_page() -> None:
     """Write docs/performance.md and the plot from the parts that are there."""
-    contents = {name: _parts.find(f"performance-{name}") for name in PARTS}
+    contents = find_parts()
     lines = ["# Performance", "", INTRODUCTION, ""]
     lines += ["Written by `make bench` (`python benchmarks/performance.py --write-docs`). Single "]
     lines[-1] += "kernels: [kernels.md](kernels.md)."
     lines += ["", "![Seconds against size and number of images](images/performance.png)", ""]
-    for content in contents.values():
-        if content is not None:
-            lines.append(_parts.as_section(content).to_markdown())
+    for (_, processor), content in contents.items():
+        section = _parts.as_section(content)
+        section.title += PROCESSORS[processor]
+        lines.append(section.to_markdown())
     (DOCS / "performance.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    growth = [contents[name]["figures"]["seconds"] for name in ("sizes", "many") if contents[name]]
-    draw_growth(growth, DOCS / "images" / "performance.png")
+    draw_growth(contents, DOCS / "images" / "performance.png")
 
 
-def draw_growth(growth: Sequence[dict[str, dict[str, float]]], path: Path) -> None:
-    """Draw seconds against sides and counts, logarithmic on both axes."""
+def draw_growth(contents: dict[tuple[str, str], dict[str, Any]], path: Path) -> None:
+    """Draw seconds against sides and counts, a row for each kind of processor."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(growth), figsize=(4.6 * len(growth), 3.6), squeeze=False)
-    names = ("side of the image, px", f"images of {SMALL_SIDE} x {SMALL_SIDE} px")
-    for panel, curves, name in zip(axes[0], growth, names, strict=False):
-        for label, points in curves.items():
-            x = sorted(map(int, points))
-            style = "--" if label.startswith("peer") else "-"
-            panel.loglog(x, [points[str(n)] for n in x], f"o{style}", label=label)
-        ticks = sorted({int(n) for points in curves.values() for n in points})
-        panel.set_xticks(ticks, [str(n) for n in ticks])
-        panel.set_xticks([], minor=True)
-        panel.set_xlabel(name)
-        panel.set_ylabel("seconds")
-        panel.grid(visible=True, which="major", alpha=0.3)
-        panel.legend(frameon=False)
+    names = {
+        "sizes": "side of the image, px",
+        "many": f"images of {SMALL_SIDE} x {SMALL_SIDE} px",
+    }
+    rows = [
+        processor
+        for processor in PROCESSORS
+        if any((name, processor) in contents for name in names)
+    ]
+    size = (4.6 * len(names), 3.6 * len(rows))
+    figure, axes = plt.subplots(len(rows), len(names), figsize=size, squeeze=False)
+    for row, processor in zip(axes, rows, strict=True):
+        for panel, (name, label) in zip(row, names.items(), strict=True):
+            if (name, processor) in contents:
+                draw_panel(panel, contents[name, processor]["figures"]["seconds"], label)
+                panel.set_title(contents[name, processor]["machine"].split(",")[0], fontsize=9)
+            else:
+                panel.axis("off")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
+
+
+def draw_panel(panel: Any, curves: dict[str, dict[str, float]], name: str) -> None:
+    """Draw the seconds of each program, logarithmic on both axes."""
+    for label, points in curves.items():
+        x = sorted(map(int, points))
+        style = "--" if label.startswith("peer") else "-"
+        panel.loglog(x, [points[str(n)] for n in x], f"o{style}", label=label)
+    ticks = sorted({int(n) for points in curves.values() for n in points})
+    panel.set_xticks(ticks, [str(n) for n in ticks])
+    panel.set_xticks([], minor=True)
+    panel.set_xlabel(name)
+    panel.set_ylabel("seconds")
+    panel.grid(visible=True, which="major", alpha=0.3)
+    panel.legend(frameon=False)
 
 
 def main() -> int:
@@ -339,7 +368,8 @@ def main() -> int:
             for name in options.part or PARTS:
                 print(name, file=sys.stderr, flush=True)
                 section, figures = PARTS[name](bench)
-                _parts.keep(f"performance-{name}", section, figures, bench.peer_versions)
+                kept = f"performance-{name}{'-amx' if has_bf16_units() else ''}"
+                _parts.keep(kept, section, figures, bench.peer_versions)
                 print(section.to_text(), flush=True)
                 failed |= not all(bound.holds for bound in section.bounds)
     if options.write_docs:
