@@ -14,6 +14,7 @@ import pytest
 import roifile
 import tifffile
 
+from cellseg_engine.nets.processor import has_bf16_units
 from tests.integration.cli import Cli, disks, draw, listing
 
 OPTIONS = ("--diameter-px", 24, "--device", "cpu")
@@ -54,7 +55,7 @@ def test_all_outputs_of_an_image(cli: Cli, tmp_path: Path) -> None:
     assert len(json.loads((out / "cells_objects.geojson").read_text())["features"]) == 4
     run = json.loads((out / "cells_run.json").read_text())
     assert run["settings"]["diameter_px"] == 24
-    assert run["precision"] == "fp32"
+    assert run["precision"] == ("bf16" if has_bf16_units() else "fp32")
     assert run["device"] == "cpu"
     assert run["inverted"] is False
     assert len(run["model"]["weights_sha256"][0]) == 64
