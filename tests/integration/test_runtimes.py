@@ -104,6 +104,7 @@ def test_threads_of_the_caller_take_turns() -> None:
 def test_both_find_the_same_objects(augmentation: str) -> None:
     settings = make_settings(
         device="cpu",
+        precision="fp32",
         diameter_px=0 if augmentation == "none" else 24,
         test_time_augmentation=augmentation,
     )
@@ -301,7 +302,7 @@ def test_torch_gives_the_same_without_avx512(tmp_path: Path) -> None:
         "import sys, numpy as np\n"
         "from cellseg_engine import Segmenter, make_settings\n"
         "from tests.integration.cli import disks\n"
-        "settings = make_settings(device='cpu', diameter_px=24)\n"
+        "settings = make_settings(device='cpu', precision='fp32', diameter_px=24)\n"
         "result = Segmenter(settings, runtime='torch').segment(disks((240, 260), n=6))\n"
         "np.savez(sys.argv[1], labels=result.labels, logits=result.logits)\n"
     )
