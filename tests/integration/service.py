@@ -169,7 +169,8 @@ def ask(
     host = found.connection.url.removeprefix("http://")
     connection = HTTPConnection(host, timeout=FEW_S)
     try:
-        connection.request(method, path, body=body, headers=given)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, path, body=body, headers=given)  # may be refused meanwhile
         response = connection.getresponse()
         text = response.read()
         lines = text.splitlines()
