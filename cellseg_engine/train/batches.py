@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellseg_engine.train.annotations import NOT_ANNOTATED
+from cellseg_engine.core.labels import NOT_ANNOTATED
 from cellseg_engine.train.augment import apply_view, draw_view
 from cellseg_engine.train.dataset import TrainingImage
 from cellseg_engine.train.intensity import vary_intensity
