@@ -277,7 +277,8 @@ def segment_all(model: str, precision: str, images: Sequence[Labelled]) -> list[
 
 
 PARTS = {"one-image": one_image, "sizes": sizes, "many": many, "precision": precision}
-PROCESSORS = {"": "", "-amx": ", with matrix units for bf16 (AMX)"}
+PLAIN, AMX = "", "-amx"
+PROCESSORS = {PLAIN: "", AMX: ", with matrix units for bf16 (AMX)"}
 """What the kept parts of a kind of processor have in their names, and in their titles."""
 
 
@@ -368,8 +369,8 @@ def main() -> int:
             for name in options.part or PARTS:
                 print(name, file=sys.stderr, flush=True)
                 section, figures = PARTS[name](bench)
-                kept = f"performance-{name}{'-amx' if has_bf16_units() else ''}"
-                _parts.keep(kept, section, figures, bench.peer_versions)
+                processor = AMX if has_bf16_units() else PLAIN
+                _parts.keep(f"performance-{name}{processor}", section, figures, bench.peer_versions)
                 print(section.to_text(), flush=True)
                 failed |= not all(bound.holds for bound in section.bounds)
     if options.write_docs:

@@ -75,7 +75,7 @@ def keep_labels(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return np.asarray(new_ids[labels])
 
 
-def keep_annotated(labels: np.ndarray, annotated: np.ndarray) -> np.ndarray:
+def keep_annotated(labels: np.ndarray, annotated: np.ndarray | None) -> np.ndarray:
     """Give the found objects of which at least half lies where the truth is known.
 
     Parameters
@@ -83,12 +83,14 @@ def keep_annotated(labels: np.ndarray, annotated: np.ndarray) -> np.ndarray:
     labels
         int32 of any shape, ids up to n.
     annotated
-        bool of the same shape.
+        bool of the same shape; None if it is known everywhere.
 
     Returns
     -------
     int32 of the same shape; ids as of `keep_labels`.
     """
+    if annotated is None:
+        return labels
     sizes = areas(labels)
     inside = np.bincount(labels[annotated], minlength=sizes.size)
     return keep_labels(labels, inside >= sizes / 2)

@@ -102,10 +102,7 @@ def validate(
         fields = resize_fields(fields, (pixels.shape[1], pixels.shape[2]))
         iterations = derive_iterations(settings, diameter, card.diam_mean_px)
         found = fields_to_labels(fields, settings, iterations, card.flow_variant)
-        labels = found.labels
-        if image.annotated is not None:
-            labels = keep_annotated(labels, image.annotated)
-        scores.append(score_image(image.labels, labels))
+        scores.append(score_image(image.labels, keep_annotated(found.labels, image.annotated)))
     net.train()
     flow, probability = sums / len(images)
     return Validation(float(flow), float(probability), pool_scores(scores))

@@ -156,3 +156,4 @@ def test_found_objects_count_where_the_truth_is_known() -> None:
     kept = keep_annotated(found, annotated)
     assert set(np.unique(kept)) == {0, 1, 2}
     assert not (kept[found == 3]).any()
+    assert keep_annotated(found, None) is found
