@@ -43,7 +43,7 @@ class Way:
         return str(dict(self.settings).get("precision", ""))
 
 
-def own_way(name: str, precision: str, runtime: str = "openvino") -> Way:
+def own_way(name: str, precision: str, runtime: str = "auto") -> Way:
     """Give this engine in a precision."""
     return Way(name, "_whole_worker.py", (("precision", precision), ("runtime", runtime)))
 

@@ -138,7 +138,10 @@ def explain_bound(ceilings: Sequence[dict[str, float]], network: float, whole: f
         for plan in (plan_tiles((FULL_SIDE,) * 2, tiling=name) for name in ("fewest", "cellpose"))
     )
     amounts = f"{theirs / 1000:.2f} TFLOP ({tile:.1f} GFLOP for each of 224 x 224 px, counted)"
-    lines = [f"The bound here: the peer's tiles ask for {amounts}, ours for {ours / 1000:.2f}."]
+    lines = [
+        f"The bound of usual convolutions here: the peer's tiles ask for {amounts}, ours for "
+        f"{ours / 1000:.2f}."
+    ]
     for name in ("fp32", "bf16"):
         best = max(ceiling[name] for ceiling in ceilings)
         seconds = ours / best
@@ -148,6 +151,10 @@ def explain_bound(ceilings: Sequence[dict[str, float]], network: float, whole: f
             f"the peer's speed, and {whole / seconds:.1f} times for the whole image if all else "
             "took no time."
         )
+    lines.append(
+        "In fp32 the engine takes Winograd's convolutions, which multiply a quarter as often "
+        "([0044](decisions/0044-winograds-convolutions-in-fp32.md)), and so passes that bound."
+    )
     return " ".join(lines)
 
 

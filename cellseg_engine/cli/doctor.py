@@ -36,7 +36,7 @@ REQUIRED = (
     "pydantic",
 )
 OPTIONAL = {
-    "openvino": ("faster inference on CPUs", "pip install 'cellseg-engine[openvino]'"),
+    "openvino": ("bf16 on CPUs with units for it", "pip install 'cellseg-engine[openvino]'"),
     "starlette": ("the engine as a service", "pip install 'cellseg-engine[service]'"),
     "dask": ("runs on a cluster", "pip install 'cellseg-engine[dask]'"),
     "zarr": ("OME-Zarr images", "pip install 'cellseg-engine[omezarr]'"),
@@ -119,18 +119,18 @@ def _check_optional(module: str, purpose: str, install: str) -> Finding:
 def _check_device() -> Finding:
     import torch
 
-    from cellseg_engine.nets.choose_runtime import is_installed, runtime_name
+    from cellseg_engine.nets.choose_runtime import runtime_name
     from cellseg_engine.nets.runtimes import choose_device, describe_device
 
     device = choose_device()
     asked = runtime_name()
     if device.type == "cpu":
-        fast = asked == "openvino" or (asked == "auto" and is_installed())
+        runs = {"torch": "PyTorch", "openvino": "OpenVINO"}.get(asked, "the engine's own kernels")
         return Finding(
             "device",
             OK,
             f"the CPU, {torch.get_num_threads()} threads (no GPU that PyTorch {torch.__version__} "
-            f"can use); networks run in {'OpenVINO' if fast else 'PyTorch'}",
+            f"can use); in fp32 networks run in {runs}",
         )
     return Finding("device", OK, describe_device(device))
 

@@ -1,4 +1,4 @@
-"""Which runtime executes a network: as asked for, or the fastest that is installed."""
+"""Which runtime executes a network: as asked for, or the fastest that there is."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from cellseg_engine.nets.processor import has_bf16_units
 from cellseg_engine.nets.runtimes import Runtime, TorchRuntime, choose_device
 from cellseg_engine.nets.shared_runtime import SharedRuntime
 from cellseg_engine.nets.unet import ResidualUNet
+from cellseg_engine.nets.winograd_runtime import WinogradRuntime
 
 VARIABLE = "CELLSEG_NETWORK_RUNTIME"
-NAMES = ("auto", "torch", "openvino")
+NAMES = ("auto", "winograd", "torch", "openvino")
+CPU_ONLY = ("winograd", "openvino")
 
 
 def make_runtime(
@@ -39,9 +41,10 @@ def make_runtime(
     device, precision
         As in the settings.
     runtime
-        ``torch``, ``openvino`` (CPUs only), or ``auto``: OpenVINO on a CPU if it is installed and
-        the CPU can do the precision in it, else PyTorch. Empty takes the environment variable
-        ``CELLSEG_NETWORK_RUNTIME``, or ``auto``.
+        ``winograd`` (CPUs and fp32 only), ``torch``, ``openvino`` (CPUs only), or ``auto``: on a
+        CPU winograd for fp32, and for bf16 OpenVINO if it is installed and the CPU can do it;
+        PyTorch for all else. Empty takes the environment variable ``CELLSEG_NETWORK_RUNTIME``, or
+        ``auto``.
     allow_bf16
         Whether bf16 was seen to give this network's objects: then precision ``auto`` is bf16 on a
         CPU with units for it. Everywhere else it is fp32.
@@ -63,24 +66,31 @@ def make_runtime(
 def _make(
     net: ResidualUNet, weights_sha256: str, device: str, precision: str, name: str
 ) -> Runtime:
-    if name == "torch":
+    if name in CPU_ONLY and device not in ("auto", "cpu"):
+        raise DeviceError(
+            f"The runtime {name} calculates on the CPU, and the device {device} was asked for.",
+            hint="Use --device cpu, or the runtime torch.",
+        )
+
+    def pytorch() -> Runtime:
         return TorchRuntime(net, device, precision)
 
     def openvino() -> Runtime:
-        arrays = {key: np.ascontiguousarray(value) for key, value in net.state_dict().items()}
-        return OpenVinoRuntime(arrays, net.n_channels, weights_sha256, precision)
+        return OpenVinoRuntime(_arrays(net), net.n_channels, weights_sha256, precision)
 
-    if name == "openvino":
-        if device not in ("auto", "cpu"):
-            raise DeviceError(
-                f"The runtime openvino calculates on the CPU, and the device {device} was asked "
-                "for.",
-                hint="Use --device cpu, or the runtime torch.",
-            )
-        return openvino()
-    if choose_device(device).type == "cpu" and precision != "fp16" and is_installed():
-        return _or_torch(openvino, lambda: TorchRuntime(net, device, precision), precision)
-    return TorchRuntime(net, device, precision)
+    if name == "auto":
+        if choose_device(device).type != "cpu" or precision == "fp16":
+            return pytorch()
+        if precision == "bf16":
+            return _or_torch(openvino, pytorch) if is_installed() else pytorch()
+        name = "winograd"
+    if name == "winograd":
+        return WinogradRuntime(_arrays(net), precision)
+    return openvino() if name == "openvino" else pytorch()
+
+
+def _arrays(net: ResidualUNet) -> dict[str, np.ndarray]:
+    return {key: np.ascontiguousarray(value) for key, value in net.state_dict().items()}
 
 
 def runtime_name(given: str = "") -> str:
@@ -105,12 +115,13 @@ def is_installed() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-def _or_torch(
-    make_fast: Callable[[], Runtime], make_torch: Callable[[], Runtime], precision: str
-) -> Runtime:
-    """Give the OpenVINO runtime; PyTorch's, with a warning, if OpenVINO does not work here."""
+def _or_torch(make_fast: Callable[[], Runtime], make_torch: Callable[[], Runtime]) -> Runtime:
+    """Give the OpenVINO runtime in bf16; PyTorch's where the CPU has none.
+
+    It is PyTorch's, with a warning, also if OpenVINO does not work here.
+    """
     try:
-        if precision == "bf16" and not can_bf16(import_openvino().Core()):
+        if not can_bf16(import_openvino().Core()):
             return make_torch()
         return make_fast()
     except (CellSegError, RuntimeError) as error:

@@ -11,10 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cellseg_engine.nets.unet import WIDTHS
-
-BATCH_NORM_EPSILON = 1e-5
-"""PyTorch's default, with which the official networks were trained."""
+from cellseg_engine.nets.unet import BATCH_NORM_EPSILON, WIDTHS
 
 Node = Any
 """A node of a graph; OpenVINO has no types of its own."""

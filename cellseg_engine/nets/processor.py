@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-import llvmlite.binding  # type: ignore[import-untyped]
+import llvmlite.binding
 
 
 @functools.cache

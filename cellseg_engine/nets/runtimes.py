@@ -1,6 +1,7 @@
 """Runtimes: what executes a network, on which device and in which arithmetic.
 
-`Runtime` is all that the rest of the engine sees; `TorchRuntime` is here, the one of OpenVINO in
+`Runtime` is all that the rest of the engine sees; `TorchRuntime` is here, the engine's own for CPUs
+in `cellseg_engine.nets.winograd_runtime`, the one of OpenVINO in
 `cellseg_engine.nets.openvino_runtime`, and `cellseg_engine.nets.choose_runtime` chooses.
 """
 

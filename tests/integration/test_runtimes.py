@@ -1,4 +1,4 @@
-"""PyTorch and OpenVINO give the same; which one runs, in which arithmetic, is known."""
+"""All runtimes give the same; which one runs, in which arithmetic, is known."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from tests.conftest import require
 from tests.integration.cli import disks
 
 MODEL = "nuclei-provisional"
+RUNTIMES = ("torch", "openvino", "winograd")
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +69,9 @@ def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 @pytest.mark.usefixtures("openvino")
-def test_both_give_the_same_fields_and_styles_for_tiles_of_any_size() -> None:
-    torch_runtime, fast = runtime("torch"), runtime("openvino")
+@pytest.mark.parametrize("name", ["openvino", "winograd"])
+def test_all_give_the_same_fields_and_styles_for_tiles_of_any_size(name: str) -> None:
+    torch_runtime, fast = runtime("torch"), runtime(name)
     for shape, n in (((224, 224), 2), ((128, 208), 1), ((32, 32), 1), ((224, 224), 1)):
         fields, styles = fast.run(tiles(shape, n))
         expected_fields, expected_styles = torch_runtime.run(tiles(shape, n))
@@ -81,8 +83,9 @@ def test_both_give_the_same_fields_and_styles_for_tiles_of_any_size() -> None:
 
 
 @pytest.mark.usefixtures("openvino")
-def test_a_result_stays_when_the_next_is_calculated() -> None:
-    fast = runtime("openvino")
+@pytest.mark.parametrize("name", ["openvino", "winograd"])
+def test_a_result_stays_when_the_next_is_calculated(name: str) -> None:
+    fast = runtime(name)
     first, _ = fast.run(tiles((64, 64)))
     kept = first.copy()
     fast.run(1 - tiles((64, 64)))
@@ -90,8 +93,9 @@ def test_a_result_stays_when_the_next_is_calculated() -> None:
 
 
 @pytest.mark.usefixtures("openvino")
-def test_threads_of_the_caller_take_turns() -> None:
-    fast = runtime("openvino")
+@pytest.mark.parametrize("name", ["openvino", "winograd"])
+def test_threads_of_the_caller_take_turns(name: str) -> None:
+    fast = runtime(name)
     inputs = [tiles((64, 64)) * (n + 1) for n in range(4)]
     expected = [fast.run(each)[0] for each in inputs]
     with ThreadPoolExecutor(4) as pool:
@@ -101,7 +105,7 @@ def test_threads_of_the_caller_take_turns() -> None:
 
 @pytest.mark.usefixtures("openvino")
 @pytest.mark.parametrize("augmentation", ["none", "flips"])
-def test_both_find_the_same_objects(augmentation: str) -> None:
+def test_all_find_the_same_objects(augmentation: str) -> None:
     settings = make_settings(
         device="cpu",
         precision="fp32",
@@ -109,15 +113,14 @@ def test_both_find_the_same_objects(augmentation: str) -> None:
         test_time_augmentation=augmentation,
     )
     image = disks((240, 260), n=6)
-    results = {
-        name: Segmenter(settings, runtime=name).segment(image) for name in ("torch", "openvino")
-    }
-    slow, fast = results["torch"], results["openvino"]
-    assert slow.n_objects == fast.n_objects == 6
-    score = score_image(slow.labels, fast.labels, thresholds=(0.9,))
-    assert score.average_precision[0] >= 0.99
-    assert fast.diameter_px == pytest.approx(slow.diameter_px, rel=1e-3)
+    results = {name: Segmenter(settings, runtime=name).segment(image) for name in RUNTIMES}
+    slow = results["torch"]
+    assert slow.n_objects == 6
     for name, result in results.items():
+        assert result.n_objects == 6
+        score = score_image(slow.labels, result.labels, thresholds=(0.9,))
+        assert score.average_precision[0] >= 0.99
+        assert result.diameter_px == pytest.approx(slow.diameter_px, rel=1e-3)
         about = result.provenance["runtime"]
         assert about["name"] == name
         assert about["version"]
@@ -142,7 +145,7 @@ def test_bf16_runs_only_when_asked_for_and_where_the_cpu_has_it() -> None:
     assert 1e-4 < error < 0.1
 
 
-@pytest.mark.parametrize("name", ["torch", "openvino", "auto"])
+@pytest.mark.parametrize("name", ["auto", *RUNTIMES])
 def test_fp16_needs_a_gpu(name: str) -> None:
     if name == "openvino":
         require(is_installed(), "needs OpenVINO")
@@ -151,23 +154,23 @@ def test_fp16_needs_a_gpu(name: str) -> None:
 
 
 @pytest.mark.usefixtures("openvino")
-def test_auto_takes_openvino_and_the_environment_and_arguments_choose(
+def test_auto_takes_winograd_and_the_environment_and_arguments_choose(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def chosen(name: str = "") -> Any:
         return load_model(MODEL, "cpu", runtime=name).runtime["name"]
 
-    assert chosen() == chosen("auto") == "openvino"
+    assert chosen() == chosen("auto") == "winograd"
     monkeypatch.setenv(VARIABLE, "torch")
     assert chosen() == "torch"
     assert chosen("openvino") == "openvino"
     monkeypatch.setenv(VARIABLE, "")
-    assert chosen() == "openvino"
+    assert chosen() == "winograd"
 
 
 def test_unknown_runtimes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        SettingsError, match=r"^runtime = 'onnx' is not allowed: .* auto, torch, openvino"
+        SettingsError, match=r"^runtime = 'onnx' is not allowed: .* auto, winograd, torch, openvino"
     ):
         runtime("onnx")
     monkeypatch.setenv(VARIABLE, "Torch")
@@ -175,30 +178,41 @@ def test_unknown_runtimes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         load_model(MODEL, "cpu")
 
 
-def test_openvino_has_no_other_device() -> None:
+@pytest.mark.parametrize("name", ["openvino", "winograd"])
+def test_runtimes_of_cpus_have_no_other_device(name: str) -> None:
     net = build_network(read_model(MODEL)[0])
-    with pytest.raises(DeviceError, match="calculates on the CPU, and the device cuda was"):
-        make_runtime(net, device="cuda", runtime="openvino")
+    with pytest.raises(DeviceError, match=f"{name} calculates on the CPU, and the device cuda was"):
+        make_runtime(net, device="cuda", runtime=name)
 
 
-def test_without_openvino_the_install_line_is_given_and_auto_takes_torch(
+def test_winograd_is_fp32_only_and_says_so() -> None:
+    with pytest.raises(DeviceError, match="winograd calculates in fp32, and bf16 was asked") as it:
+        runtime("winograd", "bf16")
+    assert it.value.hint == "Use --precision fp32, or the runtime auto."
+
+
+def test_without_openvino_the_install_line_is_given_and_auto_needs_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingDependencyError, match="is not installed") as caught:
         runtime("openvino")
     assert caught.value.hint == "pip install 'cellseg-engine[openvino]'"
-    plain = runtime("auto")
-    assert (plain.about["name"], plain.warnings) == ("torch", ())
+    for precision, name in (("auto", "winograd"), ("fp32", "winograd")):
+        plain = runtime("auto", precision)
+        assert (plain.about["name"], plain.warnings) == (name, ())
 
 
+@pytest.mark.usefixtures("openvino")
 def test_auto_does_without_a_broken_openvino_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("no such plugin\nat line 5")
 
     monkeypatch.setattr(choose_runtime, "is_installed", lambda: True)
     monkeypatch.setattr(choose_runtime, "OpenVinoRuntime", fails)
-    result = Segmenter(make_settings(device="cpu", diameter_px=24)).segment(disks())
+    monkeypatch.setattr(choose_runtime, "can_bf16", lambda _: True)
+    settings = make_settings(device="cpu", precision="bf16", diameter_px=24)
+    result = Segmenter(settings).segment(disks())
     assert result.provenance["runtime"]["name"] == "torch"
     (warning,) = result.warnings
     assert "OpenVINO could not be used" in warning
