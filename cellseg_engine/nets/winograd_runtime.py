@@ -88,8 +88,8 @@ class WinogradRuntime:
     Notes
     -----
     Tiles are calculated one by one, each on all threads that PyTorch is set to. The result depends
-    neither on the batch nor on the threads. To be
-    called by one thread at a time, see `cellseg_engine.nets.shared_runtime`.
+    neither on the batch nor on the threads. To be called by one thread at a time, see
+    `cellseg_engine.nets.shared_runtime`.
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray], precision: str = "auto") -> None:
