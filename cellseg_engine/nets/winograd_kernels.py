@@ -66,11 +66,11 @@ def in_panels(matrices: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    float32 of shape (N, panels, C_in, `PANEL`), C-contiguous, with zeros for channels that lack to
-    whole vectors of the input and whole panels of the output.
+    float32 of shape (N, panels, C_in, `PANEL`), C-contiguous, with zeros for channels, of the input
+    and of the output, that lack to whole panels.
     """
-    lacking = -matrices.shape[1] % N_LANES, -matrices.shape[2] % PANEL
-    full = np.pad(matrices, ((0, 0), (0, lacking[0]), (0, lacking[1])))
+    lacking = [(0, -side % PANEL) for side in matrices.shape[1:]]
+    full = np.pad(matrices, ((0, 0), *lacking))
     panels = full.reshape(*full.shape[:2], -1, PANEL).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(panels, np.float32)
 
@@ -139,8 +139,8 @@ def convolve_squares(source, kernel, target, first, last):  # type: ignore[no-un
 
     Notes
     -----
-    All arrays are C-contiguous, C_in is a multiple of `N_LANES`, and C_out of `PANEL`. The result
-    of a square does not depend on those that are calculated with it.
+    All arrays are C-contiguous, and C_in and C_out multiples of `PANEL`, which nobody checks. The
+    result of a square does not depend on those that are calculated with it.
     """
     n_panels, n_in, panel = kernel.shape[1:]
     # One more, so that the 36 products do not compete for the same places of a cache.
@@ -229,7 +229,8 @@ def multiply_rows(source, rectified, weights, bias, out, first, last):  # type: 
     Parameters
     ----------
     source
-        ``(pixels, scale, shift)``: float32 of shape (pixels, C_in), and twice (C_in,).
+        ``(pixels, scale, shift)``: float32 of shape (pixels, C_in), and twice (C_in,), C_in a
+        multiple of `PANEL`.
     rectified
         Whether what is negative behind the normalisation becomes 0.
     weights
@@ -243,7 +244,7 @@ def multiply_rows(source, rectified, weights, bias, out, first, last):  # type: 
     """
     pixels, scale, shift = source
     n_panels, n_in, panel = weights.shape[1:]
-    before = np.zeros((1, ROWS, n_in), np.float32)
+    before = np.empty((1, ROWS, n_in), np.float32)
     after = np.empty((1, ROWS, n_panels * panel), np.float32)
     for start in range(first, last, ROWS):
         stop = min(start + ROWS, last)

@@ -12,12 +12,12 @@ import torch
 
 from cellseg_engine._version import __version__
 from cellseg_engine.errors import DeviceError
-from cellseg_engine.nets.lanes import N_LANES
 from cellseg_engine.nets.runtimes import check_cpu_precision, reuse_freed_memory
 from cellseg_engine.nets.unet import BATCH_NORM_EPSILON, WIDTHS
 from cellseg_engine.nets.winograd_kernels import (
     EVERYWHERE,
     KERNEL_NAME,
+    PANEL,
     ROWS,
     SQUARES,
     convolve_squares,
@@ -35,8 +35,13 @@ _LEAST = 8
 _PARTS_PER_THREAD = 4
 """So that a thread that was held up does not hold up all."""
 
+FIRST = "downsample.down.res_down_0.conv.conv_0.2.weight"
+"""The weights that see the image."""
+OUTPUT = "output"
+"""The layer that gives the fields."""
+
 Map = np.ndarray
-"""Feature maps, float32 of shape (Y, X, C)."""
+"""Feature maps, float32 of shape (Y, X, C), C filled up to whole panels with zeros."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,9 @@ class WinogradRuntime:
         self.best_batch = 1
         self.warnings: tuple[str, ...] = ()
         self._layers = dict(_prepare_layers(weights))
+        styles = (layer.full for layer in self._layers.values() if layer.full is not None)
+        self._style_length = next(styles).shape[1]
+        self._n_channels = weights[FIRST].shape[1]
         self._map: Callable[..., Iterable[None]] = map
         self._threads = min(torch.get_num_threads(), MAX_THREADS)
         self.about: dict[str, Any] = {
@@ -118,6 +126,11 @@ class WinogradRuntime:
         """Give fields (N, 3, Y, X) and styles (N, 256), float32, for tiles (N, C, Y, X)."""
         if not len(tiles):
             raise ValueError("run() was given no tiles.")
+        if tiles.shape[1] != self._n_channels or any(side % 8 for side in tiles.shape[2:]):
+            raise ValueError(
+                f"run() was given tiles of shape {tiles.shape[1:]}, and the network wants "
+                f"{self._n_channels} channels, and multiples of 8 for Y and X."
+            )
         with ThreadPoolExecutor(self._threads, "cellseg-network") as pool:
             self._map = pool.map if self._threads > 1 else map
             results = [self._run(_padded(tile.transpose(1, 2, 0), 2)) for tile in tiles]
@@ -129,12 +142,12 @@ class WinogradRuntime:
             x = self._pool_maps(maps[-1]) if maps else x
             maps.append(self._down_block(f"downsample.down.res_down_{n}", x))
         mean = maps[-1].mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-        style = mean / np.linalg.norm(mean)
+        style = mean[: self._style_length] / np.linalg.norm(mean)
         x = maps[-1]
         for n in reversed(range(len(WIDTHS))):
             halved = int(n < len(WIDTHS) - 1)
             x = self._up_block(f"upsample.up.res_up_{n}", x, maps.pop(), style, halved)
-        fields = self._multiply("output", x, rectified=True)
+        fields = self._multiply(OUTPUT, x, rectified=True)
         return np.ascontiguousarray(fields.transpose(2, 0, 1)), style
 
     def _down_block(self, name: str, x: Map) -> Map:
@@ -163,7 +176,7 @@ class WinogradRuntime:
         added_halved: int = 0,
     ) -> Map:
         """Give the maps behind a layer of 3 x 3 pixels, see `convolve_squares`."""
-        layer = self._layers[name]
+        layer = self._layer(name, x)
         shift = layer.shifted(style)
         height, width = (side << halved for side in x.shape[:2])
         out = np.empty((height, width, len(layer.bias)), np.float32)
@@ -179,7 +192,7 @@ class WinogradRuntime:
         return out
 
     def _multiply(self, name: str, x: Map, *, rectified: bool = False) -> Map:
-        layer = self._layers[name]
+        layer = self._layer(name, x)
         out = np.empty((*x.shape[:2], len(layer.bias)), np.float32)
         source = (x.reshape(-1, x.shape[2]), layer.scale, layer.shift)
         target = (rectified, layer.weights, layer.bias, out.reshape(-1, out.shape[2]))
@@ -187,6 +200,14 @@ class WinogradRuntime:
             len(source[0]), ROWS, lambda first, last: multiply_rows(source, *target, first, last)
         )
         return out
+
+    def _layer(self, name: str, x: Map) -> _Layer:
+        """Give a layer by the prefix of its weights; it has to fit its maps, since kernels trust it."""
+        layer = self._layers[name]
+        if x.shape[2] != layer.weights.shape[2]:
+            wanted = layer.weights.shape[2]
+            raise ValueError(f"The layer {name} wants {wanted} channels and got {x.shape[2]}.")
+        return layer
 
     def _pool_maps(self, x: Map) -> Map:
         out = np.empty((x.shape[0] // 2, x.shape[1] // 2, x.shape[2]), np.float32)
@@ -221,21 +242,20 @@ def _prepare_layer(weights: Mapping[str, np.ndarray], inner: str, outer: str) ->
     )
     scale = weight / np.sqrt(variance + BATCH_NORM_EPSILON)
     convolution = f"{inner}.2" if f"{inner}.2.weight" in weights else f"{inner}.1"
-    kernel = weights[f"{convolution}.weight"]
+    kernel, bias_out = (weights[f"{convolution}.{part}"] for part in ("weight", "bias"))
     single = kernel.shape[2:] == (1, 1)
     styled = inner != outer
     return _Layer(
         _padded(scale, 0),
         _padded(bias - mean * scale, 0),
         in_panels(kernel[:, :, 0, 0].T[np.newaxis]) if single else transform_kernel(kernel),
-        weights[f"{convolution}.bias"].astype(np.float32),
-        weights[f"{outer}.full.weight"].astype(np.float32) if styled else None,
-        weights[f"{outer}.full.bias"].astype(np.float32) if styled else None,
+        bias_out.astype(np.float32) if outer == OUTPUT else _padded(bias_out, 0),
+        _padded(weights[f"{outer}.full.weight"], 0) if styled else None,
+        _padded(weights[f"{outer}.full.bias"], 0) if styled else None,
     )
 
 
 def _padded(array: np.ndarray, axis: int) -> np.ndarray:
-    """Give float32, C-contiguous, with zeros for the channels that lack to whole vectors."""
-    lacking = -array.shape[axis] % N_LANES
-    widths = [(0, lacking if n == axis else 0) for n in range(array.ndim)]
+    """Give float32, C-contiguous, with zeros for the channels that lack to whole panels."""
+    widths = [(0, -side % PANEL if n == axis else 0) for n, side in enumerate(array.shape)]
     return np.ascontiguousarray(np.pad(array, widths), np.float32)

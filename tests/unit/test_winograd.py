@@ -15,9 +15,9 @@ from numba import njit
 from torch.nn import functional
 
 from cellseg_engine.errors import DeviceError
-from cellseg_engine.nets import winograd_kernels
+from cellseg_engine.nets import unet, winograd_kernels
 from cellseg_engine.nets.lanes import N_LANES, on_rows, on_three, product_of
-from cellseg_engine.nets.unet import WIDTHS, ResidualUNet
+from cellseg_engine.nets.unet import ResidualUNet
 from cellseg_engine.nets.winograd_kernels import (
     EVERYWHERE,
     convolve_squares,
@@ -64,7 +64,7 @@ def test_the_transforms_make_a_convolution_of_six_numbers_with_three() -> None:
 
 
 @pytest.mark.parametrize("halved", [0, 1])
-@pytest.mark.parametrize(("n_in", "n_out"), [(16, 32), (48, 64)])
+@pytest.mark.parametrize(("n_in", "n_out"), [(32, 32), (96, 64)])
 @pytest.mark.parametrize("shape", [(8, 8), (6, 22), (2, 2), (40, 50)])
 def test_squares_are_the_convolution_of_pytorch(
     shape: tuple[int, int], n_in: int, n_out: int, halved: int
@@ -90,31 +90,31 @@ def test_squares_are_the_convolution_of_pytorch(
 
 
 def test_one_pixel_can_be_added_everywhere() -> None:
-    zeros, ones, bias = np.zeros((8, 8, 16), "f4"), np.ones(16, "f4"), np.ones(32, "f4")
+    zeros, ones = np.zeros((8, 8, 32), "f4"), np.ones(32, "f4")
     added = np.arange(32, dtype=np.float32).reshape(1, 1, 32)
     out = np.empty((8, 8, 32), np.float32)
-    kernel = transform_kernel(np.ones((32, 16, 3, 3)))
-    convolve_squares((zeros, 0, ones, 0 * ones), kernel, (bias, added, EVERYWHERE, out), 0, 4)
+    kernel = transform_kernel(np.ones((32, 32, 3, 3)))
+    convolve_squares((zeros, 0, ones, 0 * ones), kernel, (ones, added, EVERYWHERE, out), 0, 4)
     np.testing.assert_array_equal(out, np.broadcast_to(1 + added, out.shape))
 
 
 def test_what_is_not_a_number_stays_it() -> None:
-    pixels, ones, bias = np.zeros((8, 8, 16), "f4"), np.ones(16, "f4"), np.ones(32, "f4")
+    pixels, ones = np.zeros((8, 8, 32), "f4"), np.ones(32, "f4")
     pixels[4, 4, 3] = np.nan
     out = np.empty((8, 8, 32), np.float32)
     source, nothing = (pixels, 0, ones, ones), np.zeros((1, 1, 32), np.float32)
-    kernel = transform_kernel(np.ones((32, 16, 3, 3)))
-    convolve_squares(source, kernel, (bias, nothing, EVERYWHERE, out), 0, 4)
+    kernel = transform_kernel(np.ones((32, 32, 3, 3)))
+    convolve_squares(source, kernel, (ones, nothing, EVERYWHERE, out), 0, 4)
     assert np.isnan(out[3:6, 3:6]).all()
-    rows, weights = np.empty((64, 32), np.float32), in_panels(np.ones((1, 16, 32)))
-    multiply_rows((pixels.reshape(-1, 16), ones, ones), True, weights, bias, rows, 0, 64)
+    rows, weights = np.empty((64, 32), np.float32), in_panels(np.ones((1, 32, 32)))
+    multiply_rows((pixels.reshape(-1, 32), ones, ones), True, weights, ones, rows, 0, 64)
     assert np.isnan(rows).any(axis=1).sum() == 1
 
 
 def test_rows_are_products_of_matrices_and_pools_the_largest() -> None:
-    pixels = rng().normal(size=(600, 16)).astype(np.float32)
-    scale, shift = rng().normal(size=(2, 16)).astype(np.float32)
-    weights, bias = rng().normal(size=(16, 3)).astype(np.float32), np.ones(3, np.float32)
+    pixels = rng().normal(size=(600, 32)).astype(np.float32)
+    scale, shift = rng().normal(size=(2, 32)).astype(np.float32)
+    weights, bias = rng().normal(size=(32, 3)).astype(np.float32), np.ones(3, np.float32)
     for rectified in (True, False):
         out = np.zeros((600, 3), np.float32)
         panels = in_panels(weights[np.newaxis])
@@ -130,8 +130,12 @@ def test_rows_are_products_of_matrices_and_pools_the_largest() -> None:
     np.testing.assert_array_equal(pooled, maps.reshape(4, 2, 6, 2, 5).max(axis=(1, 3)))
 
 
+@pytest.mark.parametrize("widths", [unet.WIDTHS, (4, 8, 40, 12)])
 @pytest.mark.parametrize("n_channels", [1, 2, 5])
-def test_the_network_is_that_of_pytorch(n_channels: int) -> None:
+def test_the_network_is_that_of_pytorch(
+    n_channels: int, widths: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet, "WIDTHS", widths)
     net = network(n_channels)
     tiles = rng().normal(size=(2, n_channels, 72, 104)).astype(np.float32)
     fields, styles = runtime_of(net).run(tiles)
@@ -199,8 +203,17 @@ def test_it_calculates_in_fp32_only() -> None:
         WinogradRuntime({}, "bf16")
     with pytest.raises(DeviceError, match="fp16 needs a GPU"):
         WinogradRuntime({}, "fp16")
+
+
+def test_kernels_get_only_what_fits() -> None:
+    runtime = runtime_of(network())
     with pytest.raises(ValueError, match="no tiles"):
-        runtime_of(network()).run(np.empty((0, 2, 8, 8), np.float32))
+        runtime.run(np.empty((0, 2, 8, 8), np.float32))
+    for shape in ((1, 3, 8, 8), (1, 2, 8, 12), (1, 2, 20, 8)):
+        with pytest.raises(ValueError, match="wants 2 channels, and multiples of 8 for Y and X"):
+            runtime.run(np.empty(shape, np.float32))
+    with pytest.raises(ValueError, match="wants 32 channels and got 64"):
+        runtime._multiply("output", np.empty((8, 8, 64), np.float32))
 
 
 def test_formulas_become_kernels() -> None:
@@ -226,4 +239,4 @@ def test_formulas_become_kernels() -> None:
 def test_what_is_calculated_together_fills_the_registers() -> None:
     assert winograd_kernels.SQUARES % winograd_kernels._ROWS == 0
     assert winograd_kernels.ROWS % winograd_kernels._ROWS == 0
-    assert all(width % winograd_kernels.PANEL == 0 for width in WIDTHS)
+    assert all(width % winograd_kernels.PANEL == 0 for width in unet.WIDTHS)
