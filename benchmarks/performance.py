@@ -138,10 +138,10 @@ def explain_bound(ceilings: Sequence[dict[str, float]], network: float, whole: f
         for plan in (plan_tiles((FULL_SIDE,) * 2, tiling=name) for name in ("fewest", "cellpose"))
     )
     amounts = f"{theirs / 1000:.2f} TFLOP ({tile:.1f} GFLOP for each of 224 x 224 px, counted)"
-    lines = [
-        f"The bound of usual convolutions here: the peer's tiles ask for {amounts}, ours for "
-        f"{ours / 1000:.2f}."
-    ]
+    bound = (
+        f"The peer's tiles ask for {amounts}, ours for {ours / 1000:.2f}, by usual convolutions."
+    )
+    lines = [bound]
     for name in ("fp32", "bf16"):
         best = max(ceiling[name] for ceiling in ceilings)
         seconds = ours / best

@@ -202,7 +202,7 @@ class WinogradRuntime:
         return out
 
     def _layer(self, name: str, x: Map) -> _Layer:
-        """Give a layer by the prefix of its weights; it has to fit its maps, since kernels trust it."""
+        """Give a layer by the prefix of its weights, if it fits its maps: kernels do not look."""
         layer = self._layers[name]
         if x.shape[2] != layer.weights.shape[2]:
             wanted = layer.weights.shape[2]
