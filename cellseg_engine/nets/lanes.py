@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 N_LANES = 16
@@ -162,14 +161,6 @@ def product_of(n_rows: int, n_vectors: int) -> Any:
         return types.void(a, place, place, b, place, c, place, place, place), generate
 
     return call
-
-
-def has_wide_registers() -> bool:
-    """Say whether a vector fits a register, of which there are 32 then (AVX-512)."""
-    name, features = (getattr(config, each, None) for each in ("CPU_NAME", "CPU_FEATURES"))
-    if name or features:  # somebody asks numba for another CPU
-        return "+avx512f" in (features or "")
-    return bool(get_host_cpu_features().get("avx512f", False))
 
 
 def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cellseg_engine.nets.unet import BATCH_NORM_EPSILON, WIDTHS
+from cellseg_engine.nets.unet import WIDTHS
+from cellseg_engine.nets.weights import fold_normalization
 
 Node = Any
 """A node of a graph; OpenVINO has no types of its own."""
@@ -100,12 +101,7 @@ class _Builder:
 
     def _normalize(self, name: str, x: Node) -> Node:
         """Batch normalisation with fixed statistics, as one factor and one summand a channel."""
-        weight, bias, mean, variance = (
-            self._weights[f"{name}.{part}"].astype(np.float64)
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        factor = weight / np.sqrt(variance + BATCH_NORM_EPSILON)
-        summand = bias - mean * factor
+        factor, summand = fold_normalization(self._weights, name)
         scaled = self._ops.multiply(x, self._constant(factor[None, :, None, None]))
         return self._ops.add(scaled, self._constant(summand[None, :, None, None]))
 

@@ -16,9 +16,6 @@ WIDTHS = (32, 64, 128, 256)
 N_OUTPUTS = 3
 """Flow y, flow x (both times 5), and the logit of the object probability."""
 
-BATCH_NORM_EPSILON = 1e-5
-"""PyTorch's default, with which the official networks were trained."""
-
 FLOW_SCALE = 5.0
 """The network gives flows times 5, to balance the losses (Stringer et al. 2021)."""
 

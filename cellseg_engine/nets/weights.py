@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ LAST_LAYER = "output.2.weight"
 DIAMETERS = ("diam_mean", "diam_labels")
 NUCLEI_DIAM_MEAN_PX = 17.0
 CELLS_DIAM_MEAN_PX = 30.0
+_BATCH_NORM_EPSILON = 1e-5
+"""PyTorch's default, with which the official networks were trained."""
 
 
 def load_weights(path: Path) -> WeightsFile:
@@ -62,6 +65,31 @@ def build_network(weights: WeightsFile) -> ResidualUNet:
     }
     net.load_state_dict(state, strict=False)
     return net.eval().requires_grad_(False)
+
+
+def fold_normalization(
+    weights: Mapping[str, np.ndarray], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give a batch normalisation with fixed statistics as one factor and one summand a channel.
+
+    Parameters
+    ----------
+    weights
+        Parameters and running statistics under the names of `ResidualUNet.state_dict`, float.
+    name
+        The prefix of those of the normalisation.
+
+    Returns
+    -------
+    factor, summand
+        float64 of shape (C,).
+    """
+    weight, bias, mean, variance = (
+        weights[f"{name}.{part}"].astype(np.float64)
+        for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    factor = weight / np.sqrt(variance + _BATCH_NORM_EPSILON)
+    return factor, bias - mean * factor
 
 
 def export_official(path: Path, weights: WeightsFile) -> None:

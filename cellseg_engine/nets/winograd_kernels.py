@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from cellseg_engine.nets.lanes import N_LANES, has_wide_registers, on_rows, on_three, product_of
+from cellseg_engine.nets.lanes import N_LANES, on_rows, on_three, product_of
+from cellseg_engine.nets.processor import has_wide_registers
 
 STEP_PX = 4
 """Pixels of the result that one square gives, along y and x."""
@@ -51,9 +52,9 @@ def transform_kernel(weights: np.ndarray) -> np.ndarray:
     -------
     As of `in_panels`, of 36 matrices; calculated in float64.
     """
-    once = np.einsum("ia,ocab->ocib", _KERNEL_TRANSFORM, weights.astype(np.float64))
-    twice = np.einsum("ocib,jb->ijco", once, _KERNEL_TRANSFORM)
-    return in_panels(twice.reshape(N_PRODUCTS, *twice.shape[2:]))
+    both_ways = np.kron(_KERNEL_TRANSFORM, _KERNEL_TRANSFORM)
+    products = both_ways @ weights.reshape(-1, 9).T.astype(np.float64)
+    return in_panels(products.reshape(N_PRODUCTS, *weights.shape[:2]).transpose(0, 2, 1))
 
 
 def in_panels(matrices: np.ndarray) -> np.ndarray:
@@ -70,9 +71,9 @@ def in_panels(matrices: np.ndarray) -> np.ndarray:
     and of the output, that lack to whole panels.
     """
     lacking = [(0, -side % PANEL) for side in matrices.shape[1:]]
-    full = np.pad(matrices, ((0, 0), *lacking))
+    full = np.pad(matrices.astype(np.float32), ((0, 0), *lacking))
     panels = full.reshape(*full.shape[:2], -1, PANEL).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(panels, np.float32)
+    return np.ascontiguousarray(panels)
 
 
 def n_squares(image: np.ndarray) -> int:

@@ -13,7 +13,8 @@ import torch
 from cellseg_engine._version import __version__
 from cellseg_engine.errors import DeviceError
 from cellseg_engine.nets.runtimes import check_cpu_precision, reuse_freed_memory
-from cellseg_engine.nets.unet import BATCH_NORM_EPSILON, WIDTHS
+from cellseg_engine.nets.unet import WIDTHS
+from cellseg_engine.nets.weights import FIRST_LAYER, fold_normalization
 from cellseg_engine.nets.winograd_kernels import (
     EVERYWHERE,
     KERNEL_NAME,
@@ -35,8 +36,6 @@ _LEAST = 8
 _PARTS_PER_THREAD = 4
 """So that a thread that was held up does not hold up all."""
 
-FIRST = "downsample.down.res_down_0.conv.conv_0.2.weight"
-"""The weights that see the image."""
 OUTPUT = "output"
 """The layer that gives the fields."""
 
@@ -111,7 +110,7 @@ class WinogradRuntime:
         self._layers = dict(_prepare_layers(weights))
         styles = (layer.full for layer in self._layers.values() if layer.full is not None)
         self._style_length = next(styles).shape[1]
-        self._n_channels = weights[FIRST].shape[1]
+        self._n_channels = weights[FIRST_LAYER].shape[0]
         self._map: Callable[..., Iterable[None]] = map
         self._threads = min(torch.get_num_threads(), MAX_THREADS)
         self.about: dict[str, Any] = {
@@ -236,20 +235,16 @@ def _prepare_layers(weights: Mapping[str, np.ndarray]) -> Iterator[tuple[str, _L
 
 def _prepare_layer(weights: Mapping[str, np.ndarray], inner: str, outer: str) -> _Layer:
     """Give a layer whose parts have the prefix ``inner``; ``outer``: that of what a style needs."""
-    weight, bias, mean, variance = (
-        weights[f"{inner}.0.{part}"].astype(np.float64)
-        for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    scale = weight / np.sqrt(variance + BATCH_NORM_EPSILON)
+    scale, shift = fold_normalization(weights, f"{inner}.0")
     convolution = f"{inner}.2" if f"{inner}.2.weight" in weights else f"{inner}.1"
-    kernel, bias_out = (weights[f"{convolution}.{part}"] for part in ("weight", "bias"))
+    kernel, bias = (weights[f"{convolution}.{part}"] for part in ("weight", "bias"))
     single = kernel.shape[2:] == (1, 1)
     styled = inner != outer
     return _Layer(
         _padded(scale, 0),
-        _padded(bias - mean * scale, 0),
+        _padded(shift, 0),
         in_panels(kernel[:, :, 0, 0].T[np.newaxis]) if single else transform_kernel(kernel),
-        bias_out.astype(np.float32) if outer == OUTPUT else _padded(bias_out, 0),
+        bias.astype(np.float32) if outer == OUTPUT else _padded(bias, 0),
         _padded(weights[f"{outer}.full.weight"], 0) if styled else None,
         _padded(weights[f"{outer}.full.bias"], 0) if styled else None,
     )

@@ -198,7 +198,7 @@ def test_without_openvino_the_install_line_is_given_and_auto_needs_none(
     with pytest.raises(MissingDependencyError, match="is not installed") as caught:
         runtime("openvino")
     assert caught.value.hint == "pip install 'cellseg-engine[openvino]'"
-    for precision, name in (("auto", "winograd"), ("fp32", "winograd")):
+    for precision, name in (("auto", "winograd"), ("fp32", "winograd"), ("bf16", "torch")):
         plain = runtime("auto", precision)
         assert (plain.about["name"], plain.warnings) == (name, ())
 
