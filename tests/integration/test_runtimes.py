@@ -36,6 +36,18 @@ def _own_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def openvino() -> None:
+    require_openvino()
+
+
+@pytest.fixture(params=["openvino", "winograd"])
+def name(request: pytest.FixtureRequest) -> str:
+    """Each runtime that is not PyTorch's."""
+    if request.param == "openvino":
+        require_openvino()
+    return str(request.param)
+
+
+def require_openvino() -> None:
     require(is_installed(), "needs OpenVINO: pip install 'cellseg-engine[openvino]'")
 
 
@@ -68,8 +80,6 @@ def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()))
 
 
-@pytest.mark.usefixtures("openvino")
-@pytest.mark.parametrize("name", ["openvino", "winograd"])
 def test_all_give_the_same_fields_and_styles_for_tiles_of_any_size(name: str) -> None:
     torch_runtime, fast = runtime("torch"), runtime(name)
     for shape, n in (((224, 224), 2), ((128, 208), 1), ((32, 32), 1), ((224, 224), 1)):
@@ -82,8 +92,6 @@ def test_all_give_the_same_fields_and_styles_for_tiles_of_any_size(name: str) ->
     assert torch_runtime.precision == fast.precision == "fp32"
 
 
-@pytest.mark.usefixtures("openvino")
-@pytest.mark.parametrize("name", ["openvino", "winograd"])
 def test_a_result_stays_when_the_next_is_calculated(name: str) -> None:
     fast = runtime(name)
     first, _ = fast.run(tiles((64, 64)))
@@ -92,8 +100,6 @@ def test_a_result_stays_when_the_next_is_calculated(name: str) -> None:
     np.testing.assert_array_equal(first, kept)
 
 
-@pytest.mark.usefixtures("openvino")
-@pytest.mark.parametrize("name", ["openvino", "winograd"])
 def test_threads_of_the_caller_take_turns(name: str) -> None:
     fast = runtime(name)
     inputs = [tiles((64, 64)) * (n + 1) for n in range(4)]
