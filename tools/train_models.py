@@ -19,7 +19,6 @@ from pathlib import Path
 import tifffile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.draw_tissue import write_tissue
 from tools.manifest import DATA, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +28,6 @@ since it has more to see."""
 CROP_PX = 224
 DIAM_MEAN_PX = 17
 """At which the networks see objects."""
-N_DRAWN = 100
 SMALL_PX = 13
 """Below this diameter objects count as small: they are the hardest, and are drawn more often."""
 
@@ -75,16 +73,15 @@ PLANS = {
     "nuclei": Plan(
         "nuclei",
         {
-            "fluo": 16,
-            "fluo-large": 18,
-            "fluo-small": 22,
-            "fluo-field": 13,
-            "histology": 15,
-            "brightfield": 4,
-            "drawn": 12,
+            "fluo": 19,
+            "fluo-large": 20,
+            "fluo-small": 24,
+            "fluo-field": 14,
+            "histology": 18,
+            "brightfield": 5,
         },
         "Nuclei in fluorescence, stained tissue and bright field.",
-        ("--epochs", "40", "--held-out-share", "0"),
+        ("--epochs", "44"),
     ),
     "phase": Plan(
         "nuclei",
@@ -113,8 +110,6 @@ def main() -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     table = given.out / "images.csv"
     rows = list(training_rows(given.data.resolve(), plan, DIAM_MEAN_PX))
-    if "drawn" in plan.weights:
-        rows += write_tissue(given.out.resolve() / "drawn", N_DRAWN)
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
