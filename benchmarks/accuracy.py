@@ -1,7 +1,7 @@
 """Accuracy on real nuclei, diameter estimated: the engine, cellpose 3.1.1.3 and a classical method.
 
 ``python benchmarks/accuracy.py``; the peer gets an environment of its own (see README.md). The
-validation images are for scoring only: nothing in the engine or here was chosen on them.
+validation images are for scoring; docs/models.md says how often, and what was learned from it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ COLUMNS = (
 INTRODUCTION = (
     "Average precision (AP) is TP / (TP + FP + FN) at a threshold on the intersection over union: "
     "*pooled* over all objects, and as *mean per image*. Images: `nuclei/val` (BBBC038v1, CC0), "
-    "used for scoring only; groups of like images were never split between training and "
-    "validation. Weights: `nuclei`, for the peer exported as an official file with its size model, "
-    "so both run the same network; and `nuclei-provisional`, which the peer's own trainer made of "
+    "used for scoring ([how often](models.md)); groups of like images were never split between "
+    "training and validation. Weights: `nuclei`, for the peer exported as an official file with "
+    "its size model, so both run the same network; and `nuclei-provisional`, which the peer's own trainer made of "
     "the same fluorescence images in 65 CPU minutes, run by the peer. The diameter of each image "
     "is estimated."
 )
