@@ -41,9 +41,9 @@ INTRODUCTION = (
     "*pooled* over all objects, and as *mean per image*. Images: `nuclei/val` (BBBC038v1, CC0), "
     "used for scoring ([how often](models.md)); groups of like images were never split between "
     "training and validation. Weights: `nuclei`, for the peer exported as an official file with "
-    "its size model, so both run the same network; and `nuclei-provisional`, which the peer's "
-    "own trainer made of the same fluorescence images in 65 CPU minutes, run by the peer. The diameter of "
-    "each image is estimated."
+    "its size model, so both run the same network; and `nuclei-provisional`, which the peer's own "
+    "trainer made of the same fluorescence images in 65 CPU minutes, run by the peer. The "
+    "diameter of each image is estimated."
 )
 
 
