@@ -40,11 +40,11 @@ def openvino() -> None:
 
 
 @pytest.fixture(params=["openvino", "winograd"])
-def name(request: pytest.FixtureRequest) -> str:
+def fast(request: pytest.FixtureRequest) -> Runtime:
     """Each runtime that is not PyTorch's."""
     if request.param == "openvino":
         require_openvino()
-    return str(request.param)
+    return runtime(request.param)
 
 
 def require_openvino() -> None:
@@ -80,8 +80,8 @@ def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()))
 
 
-def test_all_give_the_same_fields_and_styles_for_tiles_of_any_size(name: str) -> None:
-    torch_runtime, fast = runtime("torch"), runtime(name)
+def test_all_give_the_same_fields_and_styles_for_tiles_of_any_size(fast: Runtime) -> None:
+    torch_runtime = runtime("torch")
     for shape, n in (((224, 224), 2), ((128, 208), 1), ((32, 32), 1), ((224, 224), 1)):
         fields, styles = fast.run(tiles(shape, n))
         expected_fields, expected_styles = torch_runtime.run(tiles(shape, n))
@@ -92,16 +92,14 @@ def test_all_give_the_same_fields_and_styles_for_tiles_of_any_size(name: str) ->
     assert torch_runtime.precision == fast.precision == "fp32"
 
 
-def test_a_result_stays_when_the_next_is_calculated(name: str) -> None:
-    fast = runtime(name)
+def test_a_result_stays_when_the_next_is_calculated(fast: Runtime) -> None:
     first, _ = fast.run(tiles((64, 64)))
     kept = first.copy()
     fast.run(1 - tiles((64, 64)))
     np.testing.assert_array_equal(first, kept)
 
 
-def test_threads_of_the_caller_take_turns(name: str) -> None:
-    fast = runtime(name)
+def test_threads_of_the_caller_take_turns(fast: Runtime) -> None:
     inputs = [tiles((64, 64)) * (n + 1) for n in range(4)]
     expected = [fast.run(each)[0] for each in inputs]
     with ThreadPoolExecutor(4) as pool:
@@ -154,7 +152,7 @@ def test_bf16_runs_only_when_asked_for_and_where_the_cpu_has_it() -> None:
 @pytest.mark.parametrize("name", ["auto", *RUNTIMES])
 def test_fp16_needs_a_gpu(name: str) -> None:
     if name == "openvino":
-        require(is_installed(), "needs OpenVINO")
+        require_openvino()
     with pytest.raises(DeviceError, match="fp16 needs a GPU"):
         runtime(name, "fp16")
 
