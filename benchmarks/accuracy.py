@@ -79,9 +79,9 @@ def compare_methods(
         "to 52 px. Ours with the default settings; the peer with `SizeModel.eval` and then "
         "`CellposeModel.eval` at that diameter, otherwise defaults; the classical method is "
         "Otsu's threshold and a watershed of the distance transform (scikit-image), its parameters "
-        "fixed beforehand. Ours cuts an image into fewer and larger tiles, refines the diameter and "
-        "looks a second time at images with next to no objects; [parity.md](parity.md) compares "
-        "without these.",
+        "fixed beforehand. Ours cuts an image into fewer and larger tiles, refines the diameter "
+        "and looks a second time at images with next to no objects; [parity.md](parity.md) "
+        "compares without these.",
         COLUMNS,
     )
     results = {
