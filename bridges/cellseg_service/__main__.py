@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cellseg_client.errors import EngineStartError
 from cellseg_client.places import LOCK_NAME, RECORD_NAME, make_private_folder, runtime_folder
 from cellseg_client.start import EXIT_RUNNING, read_record
-from cellseg_service.lock import ProcessLock
+from cellseg_engine.io.process_lock import ProcessLock
 from cellseg_service.options import ServiceOptions, parse
 
 if TYPE_CHECKING:

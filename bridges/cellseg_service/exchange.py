@@ -23,8 +23,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from cellseg_engine.io.process_lock import ProcessLock
 from cellseg_service.errors import ArrayError, ExchangeFullError, FileNameError
-from cellseg_service.lock import ProcessLock
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import itertools
 import os
 from collections import Counter
@@ -11,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from cellseg_engine.errors import CellSegError, ReadError
-from cellseg_engine.io.images import IMAGE_SUFFIXES, image_stem
+from cellseg_engine.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_stem
 from cellseg_engine.io.plates import PlateImage, group_plate, parse_pattern
+from cellseg_engine.io.tiff import begins_in
 
 OUTPUT_ENDINGS = {
     "labels": "_labels.tif",
@@ -99,15 +101,34 @@ def make_plan(paths: Sequence[str], out: Path | None = None, pattern: str = "") 
     SettingsError
         The pattern is not understood.
     """
-    found, unusable = _find(paths, out)
+    found, remarks = _find(paths, out)
     plan = _plan_plate(found, pattern) if pattern else _plan_images(found)
-    warnings = (f"{name} is left out: its name is not valid UTF-8." for name in unusable)
-    return replace(plan, warnings=(*plan.warnings, *warnings))
+    return replace(plan, warnings=(*plan.warnings, *remarks))
 
 
 def _plan_images(found: Sequence[_Found]) -> Plan:
-    names = _distinct_names(found, image_stem)
-    return Plan(tuple(Job(name, (item.path,)) for name, item in zip(names, found, strict=True)))
+    kept, warnings = _without_parts(found)
+    names = _distinct_names(kept, image_stem)
+    jobs = (Job(name, (item.path,)) for name, item in zip(names, kept, strict=True))
+    return Plan(tuple(jobs), warnings)
+
+
+def _without_parts(found: Sequence[_Found]) -> tuple[Sequence[_Found], tuple[str, ...]]:
+    """Leave out files with parts of an image that begins in another one: all are read with it."""
+    there = {_identity(item.path) for item in found}
+    parts: dict[Path, Path] = {}
+    for item in found:
+        first = begins_in(item.path) if _is_ome_tiff(item.path) else item.path
+        if first != item.path and _identity(first) in there:
+            parts[item.path] = first
+    if not parts:
+        return found, ()
+    part, first = next(iter(parts.items()))
+    warning = (
+        f"Files that hold parts of images which begin in others are read with those: {len(parts)}, "
+        f"for example {part.name} with {first.name}."
+    )
+    return [item for item in found if item.path not in parts], (warning,)
 
 
 def _plan_plate(found: Sequence[_Found], pattern: str) -> Plan:
@@ -136,9 +157,9 @@ def _plan_plate(found: Sequence[_Found], pattern: str) -> Plan:
 
 
 def _find(paths: Sequence[str], out: Path | None) -> tuple[list[_Found], list[str]]:
-    """Give the image files, each once, in the order of the arguments, and what is left out."""
+    """Give the image files, each once, in the order of the arguments, and remarks on others."""
     seen: dict[Path, _Found] = {}
-    unusable: list[str] = []
+    remarks: dict[str, None] = {}
     out = out.resolve() if out else None
     for given in paths:
         try:
@@ -149,13 +170,15 @@ def _find(paths: Sequence[str], out: Path | None) -> tuple[list[_Found], list[st
             reason = getattr(error, "strerror", None) or str(error)
             raise ReadError(f"{_shown(given)!r} is no usable path: {reason}.") from error
         for item in found:
-            if _is_text(item.path):
-                seen.setdefault(_place(item.path) / item.path.name, item)
+            if not _is_text(item.path):
+                remarks[f"{_shown(item.path)} is left out: its name is not valid UTF-8."] = None
+            elif _is_output(item.path):
+                remarks[f"{item.path} is left out: it is a result of an earlier run."] = None
             else:
-                unusable.append(_shown(item.path))
+                seen.setdefault(_identity(item.path), item)
     if not seen:
-        raise ReadError(f"The name {unusable[0]} is not valid UTF-8.", hint="Rename the file.")
-    return list(seen.values()), unusable
+        raise ReadError(f"There is no image to segment: {next(iter(remarks))}")
+    return list(seen.values()), list(remarks)
 
 
 def _find_one(given: str, out: Path | None) -> list[_Found]:
@@ -198,19 +221,30 @@ def _exists(path: Path) -> bool:
 
 
 def _search_folder(folder: Path, out: Path | None) -> list[_Found]:
+    """Give the images of a folder and those below it, linked ones as well, each folder once."""
     found = []
-    for parent, children, files in os.walk(folder):
-        children[:] = sorted(
+    visited = {folder.resolve()}
+    for parent, children, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        places = {child: (Path(parent) / child).resolve() for child in sorted(children)}
+        children[:] = [
             child
-            for child in children
-            if not child.startswith(".") and (Path(parent) / child).resolve() != out
-        )
+            for child, place in places.items()
+            if not child.startswith(".") and place != out and place not in visited
+        ]
+        visited.update(places[child] for child in children)
         found += [
             _Found(path, folder)
             for path in (Path(parent) / name for name in sorted(files))
             if _is_input(path)
         ]
     return found
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise ReadError(
+        f"The folder {error.filename} cannot be read: {error.strerror}.",
+        hint="Ask for the permission, or give the folders that can be read one by one.",
+    ) from error
 
 
 def _is_input(path: Path) -> bool:
@@ -230,6 +264,11 @@ def _shown(path: Path | str) -> str:
     return os.fspath(path).encode(errors="backslashreplace").decode()
 
 
+def _identity(path: Path) -> Path:
+    """Give what is the same for all ways to write the path of a file."""
+    return _place(path) / path.name
+
+
 def _place(path: Path) -> Path:
     """Give the folder of a file, of a link its own, not its target's."""
     return path.parent.resolve()
@@ -240,6 +279,10 @@ _SUFFIX_HINT = f"Images are files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _is_ome_tiff(path: Path) -> bool:
+    return path.suffix.lower() in TIFF_SUFFIXES and path.stem.lower().endswith(".ome")
 
 
 def _is_output(path: Path) -> bool:
@@ -255,21 +298,26 @@ def _distinct_names(found: Sequence[_Found], stem: Callable[[Path], str]) -> lis
     """Name the outputs: as short as possible while no two are alike.
 
     Tried in turn for the names that collide: the path below the folder that was given; the path
-    below what all inputs have in common; that with the file's ending as well.
+    below what all inputs have in common; that with the file's ending as well; that with a part of
+    a hash of the path, which does not depend on the other images.
     """
 
-    def below(root: Path, path: Path, name: str) -> str:
-        return str(PurePosixPath(*_place(path).relative_to(root.resolve()).parts, name))
+    def below(root: Path, folder: Path, name: str) -> str:
+        return str(PurePosixPath(*folder.relative_to(root).parts, name))
 
     def with_ending(item: _Found) -> str:
         ending = item.path.name[len(stem(item.path)) :].replace(".", "_")
         return stem(item.path) + ending
 
+    def digest(item: _Found) -> str:
+        return hashlib.sha256(os.fsencode(_identity(item.path))).hexdigest()[:12]
+
     common = Path(os.path.commonpath([_place(item.path) for item in found]))
     schemes: list[Callable[[_Found], str]] = [
-        lambda item: below(item.root, item.path, stem(item.path)),
-        lambda item: below(common, item.path, stem(item.path)),
-        lambda item: below(common, item.path, with_ending(item)),
+        lambda item: below(item.root, item.path.parent, stem(item.path)),
+        lambda item: below(common, _place(item.path), stem(item.path)),
+        lambda item: below(common, _place(item.path), with_ending(item)),
+        lambda item: below(common, _place(item.path), f"{with_ending(item)}_{digest(item)}"),
     ]
     names = [schemes[0](item) for item in found]
     for scheme in schemes[1:]:
@@ -278,8 +326,6 @@ def _distinct_names(found: Sequence[_Found], stem: Callable[[Path], str]) -> lis
             scheme(item) if name.casefold() in clashing else name
             for name, item in zip(names, found, strict=True)
         ]
-    if _repeated(names):
-        names = [schemes[-1](item) + f"_{n + 1}" for n, item in enumerate(found)]
     return names
 
 

@@ -45,7 +45,7 @@ def describe_sources(files: Sequence[Path]) -> list[dict[str, Any]]:
     return described
 
 
-def check_unchanged(sources: Sequence[dict[str, Any]], files: Sequence[Path]) -> None:
+def check_unchanged(sources: Sequence[dict[str, Any]]) -> None:
     """Make sure that the input files are still those that `describe_sources` saw.
 
     Raises
@@ -53,7 +53,8 @@ def check_unchanged(sources: Sequence[dict[str, Any]], files: Sequence[Path]) ->
     ReadError
         One is gone, or has another size or time.
     """
-    for source, path in zip(sources, files, strict=True):
+    for source in sources:
+        path = Path(source["path"])
         try:
             state = path.stat()
         except OSError as error:
@@ -155,10 +156,15 @@ def settings_agree(then: dict[str, Any], settings: Settings) -> bool:
 
 
 def _source_difference(sources: list[dict[str, Any]], files: Sequence[Path]) -> str:
-    if [source["path"] for source in sources] != [str(path.resolve()) for path in files]:
+    given = [str(path.resolve()) for path in files]
+    if [source["path"] for source in sources[: len(given)]] != given:
         return f"of another image, {sources[0]['path']}"
-    for source, path in zip(sources, files, strict=True):
-        state = path.stat()
+    for source in sources:  # behind the given ones: other files with parts of the same image
+        path = Path(source["path"])
+        try:
+            state = path.stat()
+        except OSError:
+            return f"made before {path.name} was removed"
         if state.st_mtime_ns == source["modified_ns"] and state.st_size == source["bytes"]:
             continue
         with path.open("rb") as file:

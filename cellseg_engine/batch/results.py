@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,10 +69,10 @@ class JobResult:
 
     def as_row(self) -> dict[str, object]:
         """Give it as a row of the summary table."""
-        failed = self.status == "failed"
+        failed, title = self.status == "failed", self.job.title
         return {
             **self.job.fields,
-            "image": self.job.title,
+            "image": os.path.abspath(title) if len(self.job.files) == 1 else title,
             "status": self.status,
             "objects": "" if failed else self.n_objects,
             "diameter_px": "" if failed else round(self.diameter_px, 3),

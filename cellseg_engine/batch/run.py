@@ -144,6 +144,9 @@ class _Run:
         earlier = check_targets(job, options)
         sources = describe_sources(job.files)
         image = load_image(job, options)
+        _check_begins(job, image)
+        others = [path for path in image.files if path not in job.files]
+        sources += describe_sources(others)
         with self._gate.enter(alone=image.pixels.size > ALONE_FROM_PIXELS):
             result = segmenter.segment(
                 image.pixels,
@@ -157,7 +160,7 @@ class _Run:
                 diameter_source=_diameter_source(segmenter, settings),
             )
             result = chosen.annotate(result)
-            check_unchanged(sources, job.files)
+            check_unchanged(sources)
             outputs = write_outputs(
                 options.out,
                 job,
@@ -183,6 +186,18 @@ class _Run:
             return ChosenModel(self._segmenter, self._settings)
         with self._choosing:
             return self._segmenter.choose(run_file, lambda: load_image(job, self._options))
+
+
+def _check_begins(job: Job, image: ImageData) -> None:
+    """Refuse files that are parts of an image of which another file is the first.
+
+    Each of them would give the objects of the whole image again.
+    """
+    if image.files[0] not in job.files:
+        raise ReadError(
+            f"{job.title} holds a part of the image that begins in {image.files[0].name}.",
+            hint="Give that file: it stands for the whole image.",
+        )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cellseg_engine.batch.results import JobResult
 from cellseg_engine.errors import WriteError
+from cellseg_engine.io.process_lock import ProcessLock
 from cellseg_engine.io.staging import staged
 from cellseg_engine.io.tables import SUMMARY_COLUMNS, write_table
+
+LOCK_TIMEOUT_S = 60
+"""For which a run waits until another one has written the table."""
 
 
 def write_summary(out: Path, results: Sequence[JobResult]) -> Path:
     """Write ``summary.csv``, a row per image; rows of other images of earlier runs stay.
+
+    Runs that write to the same folder wait for each other.
 
     Raises
     ------
@@ -21,14 +30,48 @@ def write_summary(out: Path, results: Sequence[JobResult]) -> Path:
         It cannot be written, or a file of that name is not such a table.
     """
     path = out / "summary.csv"
-    rows = {str(row["image"]): row for row in _earlier_rows(path)}
-    rows |= {str(row["image"]): row for row in (result.as_row() for result in results)}
-    columns = [name for row in rows.values() for name in row if name not in SUMMARY_COLUMNS]
-    with staged(out) as stage:
+    with _alone(out), staged(out) as stage:
+        rows = {_identity(row): row for row in _earlier_rows(path)}
+        rows |= {_identity(row): row for row in (result.as_row() for result in results)}
+        columns = [name for row in rows.values() for name in row if name not in SUMMARY_COLUMNS]
         write_table(
             stage.path(path.name), list(dict.fromkeys((*columns, *SUMMARY_COLUMNS))), rows.values()
         )
     return path
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the lock of a folder's table, on disks that have locks."""
+    lock = ProcessLock(out / ".cellseg-summary.lock")
+    if not _acquired(lock):
+        raise WriteError(
+            f"Another run was writing {out / 'summary.csv'} for more than {LOCK_TIMEOUT_S} s, so "
+            "none was written.",
+            hint="Run again once it is done: images that are done are skipped.",
+        )
+    try:
+        yield
+    finally:
+        lock.release(remove=True)
+
+
+def _acquired(lock: ProcessLock) -> bool:
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    try:
+        while not lock.acquire():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+    except OSError:
+        return True  # no locks, or no permission, which writing the table will tell
+    return True
+
+
+def _identity(row: Mapping[str, object]) -> str:
+    """Give what tells an image from others; rows of old runs may have a path as it was typed."""
+    image = str(row["image"])
+    return os.path.abspath(image) if Path(image).exists() else image
 
 
 def _earlier_rows(path: Path) -> list[dict[str, object]]:

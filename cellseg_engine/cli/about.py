@@ -56,6 +56,7 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
             "[DIAMETER] px, a probability threshold of [0.5] and a flow-error threshold of [0.4]."
         )
     settings, model = run["settings"], run["model"]
+    volume = run.get("volume") or {}
     how = {
         "given": "set to",
         "estimate": "estimated for each image; here",
@@ -64,21 +65,22 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
     augmentation = settings["test_time_augmentation"]
     extra = "" if augmentation == "none" else f" and test-time augmentation ({augmentation})"
     nuclear = settings["nuclear_channel"]
-    smallest = run.get("min_area_px", settings["min_area_px"])  # of volumes and old runs as set
+    smallest = run.get("min_area_px", settings["min_area_px"])  # of old runs as set
     channels = f"channel {settings['channel']}" + (
         "" if nuclear == "none" else f" with nuclear channel {nuclear}"
     )
     return (
         f"Objects were segmented with cellseg-engine {run['cellseg_engine']} (CellSeg Bridges), "
         "which implements the flow-field approach of Stringer et al. (2021), using the model "
-        f"{model['name']} (version {model['version']}, {_weights(model['weights_sha256'])}, "
-        f"{model['licence']}). Images ({channels}) were "
+        f"{model['name']} (version {model['version']}, {_weights(model, volume)}, "
+        f"{model['licence']}){_views(volume)}. Images ({channels}) were "
         f"normalised to the {settings['percentile_low']:g} and {settings['percentile_high']:g} "
         f"percentiles{' and inverted' if run['inverted'] else ''}; the object diameter was {how} "
         f"{run['diameter_px']:.1f} px. Pixels with a probability above "
         f"{settings['probability_threshold']:g} were assigned to objects by {run['iterations']} "
         f"steps of the flow dynamics ({settings['interpolation']} interpolation){extra}. "
-        f"{_removals(settings, smallest)}{_linking(settings)} "
+        f"{_removals(_reasons_in_volumes(settings) if volume else _reasons(settings, smallest))}"
+        f"{_linking(settings)} "
         f"The network ran in {run['precision']} on {run['device']}."
     )
 
@@ -86,7 +88,7 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
 def _linking(settings: dict[str, Any]) -> str:
     """Say how planes were linked, and that holes were left, where it was so."""
     text = "" if settings.get("fill_holes", True) else " Holes inside objects were left."
-    if settings.get("stitch_threshold", 0):
+    if settings.get("stitch_threshold", 0) and settings.get("volume_mode", "planes") == "planes":
         text += (
             " In stacks, objects of neighbouring planes were linked where their intersection "
             f"over union exceeded {settings['stitch_threshold']:g}."
@@ -101,24 +103,72 @@ def _linking(settings: dict[str, Any]) -> str:
     return text
 
 
-def _weights(hashes: Sequence[str]) -> str:
-    """Name the weights of a model; of an ensemble those of each network."""
+def _weights(model: dict[str, Any], volume: dict[str, Any]) -> str:
+    """Name the weights of a model, of an ensemble those of each network; not of the side views."""
+    hashes = model["weights_sha256"]
+    side = volume.get("model_side_views")
+    if side and len(hashes) > len(side["weights_sha256"]):
+        hashes = hashes[: -len(side["weights_sha256"])]
     several = f"the average of {len(hashes)} networks, " if len(hashes) > 1 else ""
-    return f"{several}weights SHA-256 {', '.join(f'{one[:12]}...' for one in hashes)}"
+    return several + _shortened(hashes)
 
 
-def _removals(settings: dict[str, Any], min_area_px: int) -> str:
-    """Say which objects were removed; volumes do not say how small ones may be in planes."""
+def _shortened(hashes: Sequence[str]) -> str:
+    return f"weights SHA-256 {', '.join(f'{one[:12]}...' for one in hashes)}"
+
+
+def _views(volume: dict[str, Any]) -> str:
+    """Say how a volume was looked at."""
+    if not volume:
+        return ""
+    side, how = volume["model_side_views"], "averaged"
+    if volume["mode"] == "cellpose3":
+        how = "summed as in Cellpose 3"
+    return (
+        f", in three dimensions: what it finds in all XY slices, and in all XZ and YZ slices the "
+        f"model {side['name']} (version {side['version']}, {_shortened(side['weights_sha256'])}), "
+        f"was {how}; planes were {volume['anisotropy']:g} times as far from each other as pixels"
+    )
+
+
+def _removals(reasons: Sequence[str]) -> str:
+    several = f"{', '.join(reasons[:-1])} or " if len(reasons) > 1 else ""
+    return f"Objects with {several}{reasons[-1]} were removed."
+
+
+def _reasons(settings: dict[str, Any], min_area_px: int) -> list[str]:
+    """Say which objects of planes were removed."""
     reasons = [f"an area below {min_area_px} px"] if min_area_px > 1 else []
     if settings["max_area_px"]:
         reasons.append(f"an area above {settings['max_area_px']} px")
-    reasons.append(f"more than {settings['max_size_fraction']:.0%} of the image")
-    if settings["flow_threshold"]:
-        reasons.append(f"a flow error above {settings['flow_threshold']:g}")
+    return [*reasons, *_reasons_everywhere(settings, settings["flow_threshold"])]
+
+
+def _reasons_in_volumes(settings: dict[str, Any]) -> list[str]:
+    """Say which objects of volumes were removed."""
+    from cellseg_engine.pipeline.volume_masks import VOLUME_ALLOWANCE
+
+    reasons = [
+        f"a volume {which} {settings[f'{name}_volume_{unit}']:g} {called}"
+        for name, which in (("min", "below"), ("max", "above"))
+        for unit, called in (("px", "voxels"), ("um3", "µm³"))
+        if settings[f"{name}_volume_{unit}"]
+    ]
+    limit = settings["flow_threshold"] * VOLUME_ALLOWANCE
+    if settings["volume_mode"] == "cellpose3":
+        limit = 0
+    elif settings["min_volume_share"]:
+        reasons.append(f"a volume below {settings['min_volume_share']:.0%} of the median")
+    return [*reasons, *_reasons_everywhere(settings, limit)]
+
+
+def _reasons_everywhere(settings: dict[str, Any], max_flow_error: float) -> list[str]:
+    reasons = [f"more than {settings['max_size_fraction']:.0%} of the image"]
+    if max_flow_error:
+        reasons.append(f"a flow error above {max_flow_error:g}")
     if settings["exclude_edge_objects"]:
         reasons.append("pixels at the border of the image")
-    several = f"{', '.join(reasons[:-1])} or " if len(reasons) > 1 else ""
-    return f"Objects with {several}{reasons[-1]} were removed."
+    return reasons
 
 
 def _read_run(path: Path) -> dict[str, Any]:

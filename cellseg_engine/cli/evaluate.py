@@ -133,6 +133,13 @@ def _warn_about_partners(pairing: Pairing, is_between: bool) -> None:
         click.echo(f"Warning: no {first} for {path}; left out.", err=True)
     for path in pairing.predictions_without_truth:
         click.echo(f"Warning: no {second} for {path}; left out.", err=True)
+    if pairing.left_out:
+        few = ", ".join(map(str, pairing.left_out[:3])) + (", ..." * (len(pairing.left_out) > 3))
+        click.echo(
+            f"Warning: {len(pairing.left_out)} of the files are left out, since others in their "
+            f"folder end like label images (_labels, _masks and so on) and they do not: {few}",
+            err=True,
+        )
 
 
 def _as_json(intervals: Intervals | None, scores: dict[str, Any]) -> dict[str, Any] | None:

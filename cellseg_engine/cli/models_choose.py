@@ -55,7 +55,8 @@ def suggest_command(
     n_failed = 0
     for job in plan.jobs:
         try:
-            advice = adviser.advise(read_image(job.files[0], axes=axes))
+            image = read_image(job.files[0], axes=axes)
+            advice = adviser.advise(image)
         except CellSegError as error:
             n_failed += 1
             if as_json:
@@ -65,9 +66,12 @@ def suggest_command(
             continue
         if as_json:
             record = {"image": job.title, **advice.as_record()}
-            record |= {"is_here": advice.is_here, "warnings": list(advice.warnings)}
+            warnings = [*image.warnings, *advice.warnings]
+            record |= {"is_here": advice.is_here, "warnings": warnings}
             click.echo(json.dumps(record))
         else:
+            for warning in image.warnings:
+                click.echo(f"Warning: {warning}", err=True)
             _show(job.title, advice)
     return 1 if n_failed else 0
 
@@ -119,6 +123,8 @@ def compare_command(
     if there and not force:
         raise SettingsError(f"{there[0]} is there already.", hint="Use --force to replace it.")
     data = read_image(image, axes=axes)
+    for warning in data.warnings:
+        click.echo(f"Warning: {warning}", err=True)
     results = []
     for one in run_models(data, names or [entry.name for entry in list_models()], settings):
         results.append(one)

@@ -18,6 +18,8 @@ TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 IMAGE_SUFFIXES = TIFF_SUFFIXES | JPEG_SUFFIXES | {".png"} | BIOIO_READERS.keys()
 """Endings of the files that can be read, in lower case; .nd2, .czi and .lif need bioio."""
+LABEL_SUFFIXES = TIFF_SUFFIXES | {".png"}
+"""Those of label images: what JPEG stores is not what was given to it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class ImageData:
         The file, of several the first.
     warnings
         Sentences that the user should read.
+    files
+        All that were read, in the order of their planes: OME-TIFF files can be parts of one image.
     """
 
     pixels: np.ndarray
@@ -46,6 +50,7 @@ class ImageData:
     pixel_size_um: dict[str, float]
     source: Path
     warnings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 def image_stem(path: Path) -> str:
@@ -62,7 +67,8 @@ def read_image(path: Path | str, *, axes: str | None = None) -> ImageData:
     Parameters
     ----------
     path
-        The file. Of several images in it (series, scenes) the first is read, with a warning.
+        The file. Of several images in it (series, scenes) the first is read, with a warning. Of an
+        image that lies in several OME-TIFF files all are read, whichever is given.
     axes
         What the dimensions are, for example ``"ZYX"``; goes before what the file says.
 
@@ -87,7 +93,8 @@ def read_image(path: Path | str, *, axes: str | None = None) -> ImageData:
     n_channels = pixels.shape[name.index("C")] if "C" in name else 1
     names = raw.channel_names if "S" not in name and len(raw.channel_names) == n_channels else ()
     sizes = {letter: um for letter, um in raw.pixel_size_um.items() if letter in name}
-    return ImageData(pixels, name, names, sizes, path, raw.warnings)
+    files = raw.files or (path,)
+    return ImageData(pixels, name, names, sizes, path, raw.warnings, files)
 
 
 def read_labels(
@@ -119,7 +126,13 @@ def read_labels(
         As `read_image`.
     """
     path = Path(path)
-    pixels, name = settle_axes(_read_raw(path, expand_palette=False), axes, path)
+    raw = _read_raw(path, expand_palette=False, suffixes=LABEL_SUFFIXES)
+    if raw.warnings:
+        raise ReadError(
+            f"The file {path} cannot be read as a label image: it holds several images (series).",
+            hint="Save the labels in a file of their own.",
+        )
+    pixels, name = settle_axes(raw, axes, path)
     if "S" in name or "C" in name:
         what = "colours" if "S" in name else f"{pixels.shape[name.index('C')]} channels"
         raise _no_labels(path, f"has {what}")
@@ -140,9 +153,11 @@ def _no_labels(path: Path, fact: str) -> ReadError:
     )
 
 
-def _read_raw(path: Path, *, expand_palette: bool) -> RawImage:
+def _read_raw(
+    path: Path, *, expand_palette: bool, suffixes: frozenset[str] = IMAGE_SUFFIXES
+) -> RawImage:
     suffix = path.suffix.lower()
-    _check_readable(path, suffix)
+    _check_readable(path, suffix, suffixes)
     if suffix in TIFF_SUFFIXES:
         return read_tiff(path, expand_palette=expand_palette)
     if suffix in JPEG_SUFFIXES:
@@ -152,12 +167,12 @@ def _read_raw(path: Path, *, expand_palette: bool) -> RawImage:
     return read_bioio(path)
 
 
-def _check_readable(path: Path, suffix: str) -> None:
+def _check_readable(path: Path, suffix: str, suffixes: frozenset[str]) -> None:
     try:
         if path.is_dir():
             raise ReadError(f"{path} is a folder, not an image file.")
         is_there = path.exists()
-        if is_there and suffix in IMAGE_SUFFIXES:
+        if is_there and suffix in suffixes:
             with path.open("rb") as stream:
                 is_empty = not stream.read(1)
     except OSError as error:
@@ -167,10 +182,10 @@ def _check_readable(path: Path, suffix: str) -> None:
         raise ReadError(f"The file {path} cannot be read: {reason.lower()}.") from error
     if not is_there:
         raise ReadError(f"There is no file {path}.")
-    if suffix not in IMAGE_SUFFIXES:
+    if suffix not in suffixes:
         raise ReadError(
             f"The file {path} cannot be read: the ending {suffix or '(none)'} is not supported.",
-            hint=f"Supported are {', '.join(sorted(IMAGE_SUFFIXES))}.",
+            hint=f"Supported are {', '.join(sorted(suffixes))}.",
         )
     if is_empty:
         raise ReadError(f"The file {path} is empty (0 bytes).")

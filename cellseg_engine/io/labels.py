@@ -72,10 +72,10 @@ def write_labels(
 
 def _imagej_options(axes: str, size: Mapping[str, float]) -> dict[str, Any]:
     metadata: dict[str, Any] = {"axes": axes}
-    if size:
+    if {"Y", "X"} <= size.keys():  # else readers would take pixels for 1 µm
         metadata["unit"] = "micron"
-    if "Z" in size:
-        metadata["spacing"] = size["Z"]
+        if "Z" in size:
+            metadata["spacing"] = size["Z"]
     return {"imagej": True, "metadata": metadata, **_resolution(size, 1, "NONE")}
 
 

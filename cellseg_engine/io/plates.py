@@ -246,6 +246,7 @@ def read_plate_image(plate_image: PlateImage, axes: str | None = None) -> ImageD
         pixel_size_um=pixel_size_um,
         source=first.source,
         warnings=tuple(dict.fromkeys(warnings)),
+        files=tuple(dict.fromkeys(path for image in images for path in image.files)),
     )
 
 

@@ -33,6 +33,8 @@ class RawImage:
         Size of a pixel in µm along ``"Z"``, ``"Y"``, ``"X"``, as far as known.
     warnings
         Sentences that the user should read.
+    files
+        Those that were read, in the order of their planes; empty for the one that was given.
     """
 
     pixels: np.ndarray
@@ -40,6 +42,7 @@ class RawImage:
     channel_names: tuple[str, ...] = ()
     pixel_size_um: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 def settle_axes(raw: RawImage, given: str | None, path: Path) -> tuple[np.ndarray, str]:

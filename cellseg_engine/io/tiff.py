@@ -19,7 +19,12 @@ from tifffile import (
 
 from cellseg_engine.errors import CellSegError, ReadError
 from cellseg_engine.io.raw import RawImage
-from cellseg_engine.io.tiff_metadata import read_calibration, read_channel_names
+from cellseg_engine.io.tiff_metadata import (
+    first_file,
+    ome_pixels,
+    read_calibration,
+    read_channel_names,
+)
 
 _START = (b"II", b"MM")
 _ALPHA = (1, 2)
@@ -35,7 +40,7 @@ _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
 
 
 def read_tiff(path: Path, *, expand_palette: bool) -> RawImage:
-    """Read the first image (series) of a TIFF file.
+    """Read the first image (series) of a TIFF file; of several files that belong together, all.
 
     Parameters
     ----------
@@ -49,12 +54,33 @@ def read_tiff(path: Path, *, expand_palette: bool) -> RawImage:
     ReadError
         The file is no TIFF, is damaged, ends before its pixels do, or is of an unusual kind.
     """
+    with _opened(path) as tif:
+        return _read_first_series(tif, path, expand_palette)
+
+
+def begins_in(path: Path) -> Path:
+    """Give the file in which the image begins of which a TIFF file holds a part.
+
+    That is another one only if OME metadata say so. Pixels are not read; a file that cannot be
+    read counts as one of its own.
+    """
+    try:
+        with _opened(path) as tif:
+            name = first_file(tif) if tif.is_ome else path.name
+    except (OSError, ReadError):
+        return path
+    return path.with_name(Path(name).name)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TiffFile]:
+    """Open a file; what its parser raises becomes a `ReadError`."""
     with path.open("rb") as stream:
         if stream.read(2) not in _START:
             raise ReadError(f"The file {path} is not a TIFF file, although its name says so.")
     try:
         with _quiet(), TiffFile(path) as tif:
-            return _read_first_series(tif, path, expand_palette)
+            yield tif
     except CellSegError:
         raise
     except MemoryError as error:
@@ -82,9 +108,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _read_first_series(tif: TiffFile, path: Path, expand_palette: bool) -> RawImage:
-    if not tif.series:
-        raise ReadError(f"The file {path} holds no image.")
-    series = tif.series[0]
+    inside = _series_inside(tif, path)
+    series = inside[0]
     page = series.keyframe
     _check_colours(page, path)
     _check_complete(tif, series, path)
@@ -99,15 +124,46 @@ def _read_first_series(tif: TiffFile, path: Path, expand_palette: bool) -> RawIm
     elif "S" in axes:
         axes = _name_samples(axes, pixels.shape, page)
     n_channels = pixels.shape[axes.index("C")] if "C" in axes else 1
-    n_series = len(tif.series)
+    n_series = len(inside)
+    described = ome_pixels(tif, n_series) if tif.is_ome else None
     warning = f"The file {path.name} holds {n_series} images (series); the first is read."
     return RawImage(
         pixels=pixels,
         axes=axes,
-        channel_names=read_channel_names(tif, n_channels),
-        pixel_size_um=read_calibration(tif, page),
+        channel_names=read_channel_names(tif, described, n_channels),
+        pixel_size_um=read_calibration(tif, described, page),
         warnings=(warning,) if n_series > 1 else (),
+        files=_files_of(series, path),
     )
+
+
+def _series_inside(tif: TiffFile, path: Path) -> list[TiffPageSeries]:
+    """Give the images of which a part lies in this file.
+
+    OME metadata list all files of a set, and tifffile opens the others as well.
+    """
+    if not tif.series:
+        raise ReadError(f"The file {path} holds no image.")
+    inside = [series for series in tif.series if any(_is_inside(page, tif) for page in series)]
+    if not inside:
+        raise ReadError(
+            f"The file {path} says that its images lie in other files, for example "
+            f"{tif.series[0].keyframe.parent.filename}.",
+            hint="Give those files.",
+        )
+    return inside
+
+
+def _is_inside(page: TiffPage | TiffFrame | None, tif: TiffFile) -> bool:
+    return page is not None and page.parent is tif
+
+
+def _files_of(series: TiffPageSeries, path: Path) -> tuple[Path, ...]:
+    """Give the files in which an image lies, in the order of its planes."""
+    if not series.is_multifile:
+        return (path,)
+    names = dict.fromkeys(page.parent.filename for page in series if page is not None)
+    return tuple(path.with_name(name) for name in names)
 
 
 def _check_colours(page: TiffPage, path: Path) -> None:

@@ -36,11 +36,61 @@ def unit_in_um(unit: object) -> float | None:
     return UNIT_UM.get(name)
 
 
-def read_calibration(tif: TiffFile, page: TiffPage) -> dict[str, float]:
+def ome_pixels(tif: TiffFile, n_images: int) -> ET.Element | None:
+    """Give the Pixels element of the first image in a file, or None.
+
+    Of a set of files all name the images of all. None also where other than ``n_images`` of them
+    are said to lie in this file: which one it is cannot be told then.
+    """
+    images = _images_in(tif)
+    return images[0] if len(images) == n_images else None
+
+
+def first_file(tif: TiffFile) -> str:
+    """Give the name of the file in which the first image begins of which this one has a part."""
+    images = _images_in(tif)
+    if not images:
+        return tif.filename
+    order = images[0].attrib.get("DimensionOrder", "XYZCT")[:1:-1]
+    planes = [
+        ([int(data.attrib.get(f"First{letter}", 0)) for letter in order], name)
+        for data in images[0].iterfind("./{*}TiffData")
+        if (name := _file_name(data))
+    ]
+    return min(planes)[1] if planes else tif.filename
+
+
+def _images_in(tif: TiffFile) -> list[ET.Element]:
+    """Give the Pixels elements of the images of which a part lies in this file.
+
+    A part of which no file is told lies in it.
+    """
+    try:
+        root = ET.fromstring(tif.ome_metadata or "")  # noqa: S314 - expat limits expansions
+    except ET.ParseError:
+        return []
+    return [
+        pixels
+        for pixels in root.iterfind("./{*}Image/{*}Pixels")
+        if any(
+            _file_name(data).casefold() in ("", tif.filename.casefold())
+            for data in pixels.iterfind("./{*}TiffData")
+        )
+    ]
+
+
+def _file_name(data: ET.Element) -> str:
+    uuid = data.find("./{*}UUID")
+    return "" if uuid is None else uuid.attrib.get("FileName", "")
+
+
+def read_calibration(
+    tif: TiffFile, described: ET.Element | None, page: TiffPage
+) -> dict[str, float]:
     """Give the size of a pixel in µm along ``"Z"``, ``"Y"``, ``"X"``, as far as the file says."""
     sizes: dict[str, float | None] = {}
-    if (pixels := _ome_pixels(tif)) is not None:
-        sizes = {letter: _ome_size(pixels.attrib, letter) for letter in "ZYX"}
+    if described is not None:
+        sizes = {letter: _ome_size(described.attrib, letter) for letter in "ZYX"}
     elif tif.imagej_metadata:
         sizes = _imagej_sizes(tif.imagej_metadata, page)
     return {
@@ -50,27 +100,18 @@ def read_calibration(tif: TiffFile, page: TiffPage) -> dict[str, float]:
     }
 
 
-def read_channel_names(tif: TiffFile, n_channels: int) -> tuple[str, ...]:
+def read_channel_names(
+    tif: TiffFile, described: ET.Element | None, n_channels: int
+) -> tuple[str, ...]:
     """Give the names of the channels, or nothing where they are not all named, or not apart."""
     names: list[str] = []
-    if (pixels := _ome_pixels(tif)) is not None:
-        channels = [child for child in pixels if child.tag.endswith("}Channel")]
+    if described is not None:
+        channels = [child for child in described if child.tag.endswith("}Channel")]
         names = [channel.attrib.get("Name", "").strip() for channel in channels]
     elif tif.imagej_metadata:
         names = _imagej_names(tif.imagej_metadata, n_channels)
     is_complete = len(names) == n_channels and all(names) and len(set(names)) == n_channels
     return tuple(names) if is_complete else ()
-
-
-def _ome_pixels(tif: TiffFile) -> ET.Element | None:
-    """Give the Pixels element of the first image, or None."""
-    if not tif.is_ome or not tif.ome_metadata:
-        return None
-    try:
-        root = ET.fromstring(tif.ome_metadata)  # noqa: S314 - expat limits the expansion of entities
-    except ET.ParseError:
-        return None
-    return root.find("./{*}Image/{*}Pixels")
 
 
 def _ome_size(attributes: Mapping[str, str], letter: str) -> float | None:

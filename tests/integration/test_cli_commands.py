@@ -205,6 +205,32 @@ def test_about_states_what_was_used(cli: Cli, tmp_path: Path) -> None:
     assert (outcome.code, "is not a run.json" in outcome.err) == (2, True)
 
 
+def test_about_states_what_was_used_in_volumes(cli: Cli, tmp_path: Path) -> None:
+    z, y, x = np.mgrid[:20, :48, :48]
+    ball = 200 * (((z - 10) ** 2 + (y - 24) ** 2 + (x - 24) ** 2) < 8**2)
+    tifffile.imwrite(
+        tmp_path / "v.tif", ball.astype(np.uint8), imagej=True, metadata={"axes": "ZYX"}
+    )
+    options = ("--diameter-px", 16, "--anisotropy", 1, "--stitch-threshold", 0.2)
+    side = ("--model", "nuclei3d", "--model-side-views", "nuclei")
+    for mode in ("fuse", "cellpose3"):
+        out = tmp_path / mode
+        cli("segment", tmp_path / "v.tif", "--out", out, "--volume-mode", mode, *options, *side)
+    text = cli("about", "--run", tmp_path / "fuse/v_run.json").out
+    assert "average of" not in text
+    assert "in all XZ and YZ slices the model nuclei (version 1, weights SHA-256" in text
+    assert "was averaged; planes were 1 times as far from each other as pixels" in text
+    assert (
+        "Objects with a volume below 15 voxels, a volume below 10% of the median, more than 40% of "
+        "the image or a flow error above 0.8 were removed." in text
+    )
+    assert "an area" not in text
+    assert "linked" not in text
+    text = cli("about", "--run", tmp_path / "cellpose3/v_run.json").out
+    assert "was summed as in Cellpose 3" in text
+    assert "a volume below 15 voxels or more than 40% of the image were removed." in text
+
+
 def test_demo_can_be_repeated(cli: Cli, tmp_path: Path) -> None:
     first = cli("demo", "--out", tmp_path / "demo")
     assert first.code == 0, first.err

@@ -46,6 +46,18 @@ def evaluate(folders: tuple[Path, Path]) -> Evaluation:
     return evaluate_pairs(pair_files(*folders))
 
 
+def test_files_that_are_left_out_are_named(cli: Cli, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write(tmp_path / folder / "x_masks.tif", LABELS)
+        write(tmp_path / folder / "y.tif", LABELS)
+    outcome = cli("evaluate", "--pred", tmp_path / "a", "--truth", tmp_path / "b")
+    assert outcome.code == 0
+    assert "1 images" in outcome.out
+    assert "Warning: 2 of the files are left out" in outcome.err
+    for folder in ("a", "b"):
+        assert str(tmp_path / folder / "y.tif") in outcome.err
+
+
 # -- truths that are annotated in a part -------------------------------------------------------
 
 

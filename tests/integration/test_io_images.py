@@ -381,6 +381,24 @@ def test_what_is_no_label_image(tmp_path: Path, pixels: np.ndarray, fact: str) -
         read_labels(path)
 
 
+def test_several_series_are_no_label_image(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for shape in ((8, 9), (12, 9)):
+            writer.write(sample(*shape), photometric="minisblack")
+    with pytest.raises(ReadError, match="several images") as caught:
+        read_labels(path)
+    assert "in a file of their own" in str(caught.value)
+
+
+def test_jpeg_is_no_label_image(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(imagecodecs.jpeg_encode(sample(8, 9, dtype="u1")))
+    with pytest.raises(ReadError, match=r"ending \.jpg is not supported") as caught:
+        read_labels(path)
+    assert "Supported are .png, .tif, .tiff." in str(caught.value)
+
+
 def test_several_channels_are_no_label_image(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tif", sample(2, 5, 6), imagej=True, metadata={"axes": "CYX"})
     with pytest.raises(ReadError, match="it has 2 channels"):

@@ -72,6 +72,15 @@ def test_labels_without_calibration(tmp_path: Path, largest: int) -> None:
     assert not read_labels(tmp_path / "y.tif")[0].any()
 
 
+@pytest.mark.parametrize("sizes", [{"Z": 2.0}, {"Z": 2.0, "X": 0.3}])
+def test_labels_claim_no_pixel_size_that_is_not_known(
+    tmp_path: Path, sizes: dict[str, float]
+) -> None:
+    path = tmp_path / "x_labels.tif"
+    write_labels(path, some_labels(3, 8, 9), "ZYX", sizes)
+    assert read_image(path).pixel_size_um == {}
+
+
 def test_labels_of_another_axis_order(tmp_path: Path) -> None:
     labels = some_labels(3, 2, 30, 40)
     write_labels(tmp_path / "x.tif", labels, "ZTYX", SIZES)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class ProcessLock:
@@ -31,24 +34,44 @@ class ProcessLock:
         Raises
         ------
         OSError
-            The file cannot be made.
+            The file cannot be made, or its disk has no locks.
         """
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(self.path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             _lock(descriptor)
-        except OSError:
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in _NO_LOCKS:
+                raise
+            return False
+        if not _is_file_of(descriptor, self.path):  # removed by who had it
             os.close(descriptor)
             return False
         self._descriptor = descriptor
         return True
 
-    def release(self) -> None:
-        """Give it back."""
-        if self._descriptor >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._descriptor)
-            self._descriptor = -1
+    def release(self, *, remove: bool = False) -> None:
+        """Give it back, and remove its file if asked to."""
+        if self._descriptor < 0:
+            return
+        is_windows = sys.platform == "win32"  # there a file that is open cannot be removed
+        with contextlib.suppress(OSError):
+            if remove and not is_windows:
+                self.path.unlink()
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+        with contextlib.suppress(OSError):
+            if remove and is_windows:
+                self.path.unlink()
+        self._descriptor = -1
+
+
+def _is_file_of(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(descriptor: int) -> None:

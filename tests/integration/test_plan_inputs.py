@@ -1,0 +1,146 @@
+"""What a run takes for its inputs, and how it names what it makes of them."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from cellseg_engine.batch import summary
+from cellseg_engine.batch.plan import Job, make_plan
+from cellseg_engine.batch.results import JobResult
+from cellseg_engine.batch.summary import write_summary
+from cellseg_engine.errors import ReadError, WriteError
+from cellseg_engine.io.process_lock import ProcessLock
+from tests.integration.cli import Cli, draw, listing
+
+OPTIONS = ("--diameter-px", 24, "--device", "cpu", "--outputs", "labels")
+
+
+def names(*paths: Path) -> list[str]:
+    return [job.name for job in make_plan([str(path) for path in paths]).jobs]
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_results_given_one_by_one_are_left_out(cli: Cli, tmp_path: Path) -> None:
+    image = draw(tmp_path / "a.tif")
+    cli("segment", image, "--out", tmp_path, *OPTIONS)
+    labels = tmp_path / "a_labels.tif"
+    again = cli("segment", image, labels, "--out", tmp_path, *OPTIONS)
+    assert again.code == 0
+    assert f"{labels} is left out: it is a result of an earlier run." in again.err
+    assert sorted(listing(tmp_path)) == ["a.tif", "a_labels.tif", "a_run.json", "summary.csv"]
+    assert len(rows(tmp_path)) == 1
+    with pytest.raises(ReadError, match=r"no image to segment: .*a_labels\.tif is left out"):
+        make_plan([str(labels)])
+
+
+def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
+    draw(tmp_path / "real/b.tif")
+    draw(tmp_path / "in/a.tif")
+    try:
+        (tmp_path / "in/linked").symlink_to(tmp_path / "real", target_is_directory=True)
+        (tmp_path / "real/back").symlink_to(tmp_path / "in", target_is_directory=True)
+    except OSError as error:
+        pytest.skip(f"no links here: {error}")
+    assert names(tmp_path / "in") == ["a", "linked/b"]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "in/a.tif")
+    draw(tmp_path / "in/closed/b.tif")
+    real = os.scandir
+
+    def scandir(path: str | Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ReadError, match=r"folder .*closed cannot be read: Permission denied"):
+        make_plan([str(tmp_path / "in")])
+
+
+def test_names_that_still_clash_do_not_depend_on_other_images(tmp_path: Path) -> None:
+    for name in ("x.tif", "x.ome.tif", "x_tif.tif", "x_ome_tif.tif", "b.tif"):
+        draw(tmp_path / name)
+    before = names(tmp_path)
+    assert len({name.casefold() for name in before}) == 5
+    assert "b" in before
+    draw(tmp_path / "a.tif")
+    assert sorted(names(tmp_path)) == sorted([*before, "a"])
+
+
+def result(path: Path, status: str = "ok", n_objects: int = 3) -> JobResult:
+    return JobResult(Job(path.stem, (path,)), status, n_objects, 10.0)
+
+
+def test_an_image_has_one_row_however_its_path_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "A/a.tif")
+    draw(tmp_path / "B/a.tif")
+    monkeypatch.chdir(tmp_path / "A")
+    write_summary(tmp_path, [result(Path("a.tif"))])
+    write_summary(tmp_path, [result(tmp_path / "A/a.tif", n_objects=5)])
+    monkeypatch.chdir(tmp_path / "B")
+    write_summary(tmp_path, [result(Path("a.tif"), "failed")])
+    found = {row["image"]: (row["status"], row["objects"]) for row in rows(tmp_path)}
+    assert found == {
+        str(tmp_path / "A/a.tif"): ("ok", "5"),
+        str(tmp_path / "B/a.tif"): ("failed", ""),
+    }
+
+
+def write_many(out: Path, number: int) -> None:
+    for n in range(10):
+        write_summary(out, [result(Path(f"{number}_{n}.tif"))])
+
+
+def test_runs_at_once_lose_no_rows(tmp_path: Path) -> None:
+    tmp_path.joinpath("out").mkdir()
+    context = multiprocessing.get_context("spawn")
+    runs = [context.Process(target=write_many, args=(tmp_path / "out", n)) for n in range(3)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(120)
+        assert run.exitcode == 0
+    assert len(rows(tmp_path / "out")) == 30
+    assert [path.name for path in tmp_path.joinpath("out").iterdir()] == ["summary.csv"]
+
+
+def hold(path: Path, is_held: object, is_over: object) -> None:
+    lock = ProcessLock(path)
+    assert lock.acquire()
+    is_held.set()  # type: ignore[attr-defined]
+    is_over.wait(60)  # type: ignore[attr-defined]
+    lock.release(remove=True)
+
+
+def test_a_table_that_is_being_written_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary, "LOCK_TIMEOUT_S", 0.2)
+    context = multiprocessing.get_context("spawn")
+    is_held, is_over = context.Event(), context.Event()
+    lock = tmp_path / ".cellseg-summary.lock"
+    other = context.Process(target=hold, args=(lock, is_held, is_over))
+    other.start()
+    assert is_held.wait(60)
+    with pytest.raises(WriteError, match=r"Another run was writing .*summary\.csv for more than"):
+        write_summary(tmp_path, [result(Path("a.tif"))])
+    assert not (tmp_path / "summary.csv").exists()
+    is_over.set()
+    other.join(60)
+    write_summary(tmp_path, [result(Path("a.tif"))])
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
