@@ -66,7 +66,12 @@ _REPORTED_REMARKS = 10
 )
 @click.option("--licence", default="unknown", help="Of the weights, for the model's card.")
 @click.option("--description", default="", help="A sentence about the model, for its card.")
-@click.option("--overwrite", is_flag=True, help="Replace an earlier training in the folder.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Begin anew and replace an earlier training in the folder. To go on with a training that "
+    "was stopped, leave this out.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @click.option("--verbose", is_flag=True, help="Details of internal errors.")
 def command(
@@ -85,8 +90,8 @@ def command(
     out and why (left_out.csv), and everything needed to train it again (training.json).
 
     A training that was stopped or killed goes on where it was when it is started again in the
-    same way. docs/training.md is a guide. How many annotated objects are worth having says
-    `cellseg learning-curve`, which `cellseg train --learning-curve` is, too.
+    same way, but without --overwrite. docs/training.md is a guide. How many annotated objects are
+    worth having says `cellseg learning-curve`, which `cellseg train --learning-curve` is, too.
     """
     if verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")

@@ -48,22 +48,29 @@ def training_reporter(
         disable=not console.is_terminal,
     ) as bar:
         tasks: dict[str, Any] = {}
+        shown = ""
         lines = _EpochLines()
 
         def report(progress: TrainingProgress) -> None:
+            nonlocal shown
             if not console.is_terminal:
                 lines.report(progress)
                 return
             stage = "training" if progress.stage == "scoring" else progress.stage
-            if stage not in tasks:
+            if stage != shown:
                 for task in tasks.values():
                     bar.update(task, visible=False)
-                tasks[stage] = bar.add_task(stage)
+                if stage not in tasks:
+                    tasks[stage] = bar.add_task(stage)
+                elif stage != "training":  # the training goes on with the next network
+                    bar.reset(tasks[stage])
+                shown = stage
             bar.update(
                 tasks[stage],
                 description=_describe(progress),
                 completed=progress.done,
                 total=progress.total,
+                visible=True,
             )
 
         yield report, lambda text: _warn(text, bar.console.print if console.is_terminal else None)

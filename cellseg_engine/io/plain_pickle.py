@@ -57,8 +57,17 @@ def _empty_array(kind: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.ndarray(shape, dtype)
 
 
+def _path(*parts: str) -> str:
+    """Stand in for the paths of Python, as which a script may have given a file name."""
+    return "/".join(map(str, parts))
+
+
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+
+
 class _PlainUnpickler(pickle.Unpickler):
     _ADMITTED: ClassVar[dict[tuple[str, str], Any]] = {
+        **{(module, name): _path for module in ("pathlib", "pathlib._local") for name in _PATHS},
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
         ("numpy.core.multiarray", "_reconstruct"): _empty_array,

@@ -58,7 +58,9 @@ class CleanLabels:
     annotated: np.ndarray | None = None
 
 
-def read_annotation(source: Source, shape: tuple[int, int, int, int], axes: str) -> Annotation:
+def read_annotation(
+    source: Source, shape: tuple[int, int, int, int], axes: str, n_channels: int = 1
+) -> Annotation:
     """Read the annotation of an image.
 
     Parameters
@@ -69,6 +71,8 @@ def read_annotation(source: Source, shape: tuple[int, int, int, int], axes: str)
         (T, Z, Y, X) of the image.
     axes
         Of ``T``, ``Z``, ``Y``, ``X``, those that the image has.
+    n_channels
+        Of the image.
 
     Raises
     ------
@@ -82,7 +86,7 @@ def read_annotation(source: Source, shape: tuple[int, int, int, int], axes: str)
                 f"{source.image} is a stack; ROIs can annotate single planes only.",
                 hint="Give a label image for the stack.",
             )
-        drawn = read_roi_labels(source.annotation, shape[2:])
+        drawn = read_roi_labels(source.annotation, shape[2:], n_channels)
         for names, why in (
             (drawn.not_areas, "no area"),
             (drawn.outside, "outside the image"),
@@ -105,6 +109,8 @@ def read_annotation(source: Source, shape: tuple[int, int, int, int], axes: str)
     if not label_axes:
         label_axes = "YX" if labels.ndim == 2 else axes[-labels.ndim :]
     planes = to_planes(labels, label_axes).pixels[:, :, 0]
+    if 1 in shape[:2] and planes.shape == (shape[1], shape[0], *shape[2:]):
+        planes = planes.reshape(shape)  # planes along Z and time points along T, or the reverse
     if planes.shape != shape:
         raise ReadError(
             f"{source.annotation} has {_size(planes.shape)} and its image {source.image} has "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from numpy.typing import ArrayLike
 
 SCALE_RANGE = (0.75, 1.25)
 WHOLE = (slice(None), slice(None))
@@ -80,7 +81,7 @@ def apply_view(
     view: View,
     pixels: np.ndarray,
     labels: np.ndarray,
-    flows: np.ndarray,
+    flows: ArrayLike,
     area: tuple[slice, slice] = WHOLE,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give what a view shows.
@@ -92,7 +93,7 @@ def apply_view(
     labels
         int32 of shape (Y, X).
     flows
-        float32 of shape (2, Y, X), the y and x component.
+        float32 of shape (2, Y, X), the y and x component; kept ones are read here.
     area
         Rows and columns that the shift of the view counts in: the whole image, or the part of
         it that is annotated.
@@ -111,7 +112,7 @@ def apply_view(
     centre = (start + stop - 1) / 2 + np.array(view.shift) * room
     shown = np.zeros((len(pixels) + 2, view.crop_px, view.crop_px), np.float32)
     shown_labels = np.zeros((view.crop_px, view.crop_px), np.int32)
-    _sample(pixels, labels, flows, matrix / view.scale, centre, shown, shown_labels)
+    _sample(pixels, labels, np.asarray(flows), matrix / view.scale, centre, shown, shown_labels)
     turned = np.einsum("ij,jyx->iyx", matrix.astype(np.float32), shown[-2:])
     return shown[:-2], shown_labels, turned
 

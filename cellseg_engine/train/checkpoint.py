@@ -84,11 +84,18 @@ class CheckpointFolder:
         return None
 
     def remove(self) -> None:
-        """Delete all checkpoints."""
-        for name in (NEWEST, PREVIOUS, UNFINISHED):
-            (self._folder / name).unlink(missing_ok=True)
-        if self._folder.is_dir() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
+        """Delete all checkpoints.
+
+        Raises
+        ------
+        WriteError
+            The disk is read-only, or there is no permission.
+        """
+        with writing(self._folder):
+            for name in (NEWEST, PREVIOUS, UNFINISHED):
+                (self._folder / name).unlink(missing_ok=True)
+            if self._folder.is_dir() and not any(self._folder.iterdir()):
+                self._folder.rmdir()
 
 
 def _read(path: Path) -> dict[str, Any] | None:

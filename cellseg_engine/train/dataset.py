@@ -28,7 +28,7 @@ from cellseg_engine.train.annotations import (
 from cellseg_engine.train.augment import WHOLE
 from cellseg_engine.train.diameters import measure_sizes, settle_diameters
 from cellseg_engine.train.faults import TrainingDataError
-from cellseg_engine.train.flow_cache import FlowCache
+from cellseg_engine.train.flow_cache import FlowCache, KeptFlows
 from cellseg_engine.train.slices import Slice, Slices, cut_planes, cut_volumes
 from cellseg_engine.train.sources import Source
 
@@ -50,7 +50,7 @@ class TrainingImage:
     labels
         int32 of shape (Y, X), ids 1 to n.
     flows
-        float32 of shape (2, Y, X), read-only.
+        float32 of shape (2, Y, X), as an array or on the disk.
     diameter_px
         Median diameter of its objects, as `cellseg_engine.train.diameters` settles it for all
         images of its kind, or of all of its volume; at least 5.
@@ -67,7 +67,7 @@ class TrainingImage:
     group: str
     pixels: np.ndarray
     labels: np.ndarray
-    flows: np.ndarray
+    flows: np.ndarray | KeptFlows
     diameter_px: float
     n_objects: int
     sha256: str
@@ -221,8 +221,8 @@ def _read(
     data = read_image(source.image, axes=options.axes or source.axes or None)
     stack = to_planes(data.pixels, data.axes)
     check_finite(stack.pixels)
-    time, depth, _, height, width = stack.pixels.shape
-    annotation = read_annotation(source, (time, depth, height, width), stack.axes)
+    time, depth, n_channels, height, width = stack.pixels.shape
+    annotation = read_annotation(source, (time, depth, height, width), stack.axes, n_channels)
     settings = options.settings
     if source.channel:
         settings = make_settings(settings, channel=source.channel)
@@ -248,7 +248,7 @@ def _reason_to_leave_out(clean: CleanLabels, has_contrast: bool, min_objects: in
 
 
 def _make_image(
-    source: Source, name: str, one: Slice, clean: CleanLabels, flows: np.ndarray
+    source: Source, name: str, one: Slice, clean: CleanLabels, flows: KeptFlows
 ) -> TrainingImage:
     n_used = 1 + max(np.flatnonzero(one.pixels.any(axis=(1, 2))), default=0)
     kept = np.ascontiguousarray(one.pixels[:n_used])

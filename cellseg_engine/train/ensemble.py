@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from cellseg_engine.errors import SettingsError
-from cellseg_engine.io.staging import staged
+from cellseg_engine.io.staging import remove_stale, staged
 from cellseg_engine.train.options import TrainingOptions, model_name
 from cellseg_engine.train.prepare import Prepared, prepare, prepare_data
-from cellseg_engine.train.record import finished_model
+from cellseg_engine.train.record import finished_model, refuse_others
 from cellseg_engine.train.run import train_prepared
 from cellseg_engine.train.state import TrainingProgress
 
@@ -73,7 +73,8 @@ def train_ensemble(
     options = replace(options, flow_cache=options.flow_cache or options.out / "flows")
     name = model_name(options)
     targets = tuple(options.out / f"{name}_{n + 1}.safetensors" for n in range(n_networks))
-    _refuse_others(options.out, targets)
+    remove_stale(options.out)
+    refuse_others(options.out, {target.name for target in targets}, "ensemble")
     first = prepare(options, report)
     files = []
     for number in range(n_networks):
@@ -88,16 +89,6 @@ def train_ensemble(
         for file, target in zip(files, targets, strict=True):
             shutil.copyfile(file, stage.path(target.name))
     return EnsembleResult(options.out, targets)
-
-
-def _refuse_others(folder: Path, targets: Sequence[Path]) -> None:
-    """Make sure that the folder, which stands for the model, holds no other weights."""
-    others = sorted(set(folder.glob("*.safetensors")) - set(targets))
-    if others:
-        raise SettingsError(
-            f"{others[0]} would be taken for a network of the ensemble in {folder}.",
-            hint="Give another --out, or take the file away.",
-        )
 
 
 def _train_member(

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.flows import labels_to_flows
@@ -27,7 +28,7 @@ class FlowCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def flows(self, labels: np.ndarray, variant: FlowVariant) -> np.ndarray:
+    def flows(self, labels: np.ndarray, variant: FlowVariant) -> KeptFlows:
         """Give the flows of a label image, from the disk if they are there.
 
         Parameters
@@ -37,24 +38,33 @@ class FlowCache:
         variant
             See `cellseg_engine.core.flow_variants`.
 
-        Returns
-        -------
-        float32 of shape (2, Y, X), read-only, mapped from the disk.
-
         Raises
         ------
         WriteError
             The folder cannot be written to.
         """
         path = self._folder / f"{_key(labels, variant)}.npy"
-        shape = (2, *labels.shape)
-        known = _read(path, shape)
-        if known is not None:
-            return known
-        with staged(self._folder) as stage, stage.path(path.name).open("wb") as file:
-            np.save(file, labels_to_flows(labels, variant))
-        written = _read(path, shape)
-        return written if written is not None else labels_to_flows(labels, variant)
+        if _read(path, labels.shape) is None:
+            with staged(self._folder) as stage, stage.path(path.name).open("wb") as file:
+                np.save(file, labels_to_flows(labels, variant))
+        return KeptFlows(path, labels, variant)
+
+
+class KeptFlows:
+    """An array on the disk, for `numpy.asarray`: float32 of shape (2, Y, X), read-only.
+
+    The file is open only as long as the array is in use, so that there may be any number of them.
+    """
+
+    def __init__(self, path: Path, labels: np.ndarray, variant: FlowVariant) -> None:
+        self._path, self._labels, self._variant = path, labels, variant
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        """Map the file; where it is gone or damaged, the flows are calculated again."""
+        flows = _read(self._path, self._labels.shape)
+        if flows is None:
+            flows = labels_to_flows(self._labels, self._variant)
+        return np.array(flows, dtype) if copy else np.asarray(flows, dtype)
 
 
 def _key(labels: np.ndarray, variant: str) -> str:
@@ -64,9 +74,9 @@ def _key(labels: np.ndarray, variant: str) -> str:
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Give the array of a file, or None where it is missing, cut short or of another shape."""
+    """Give the flows of a file, or None where it is missing, cut short or of another shape."""
     try:
         flows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return flows if flows.shape == shape and flows.dtype == np.float32 else None
+    return flows if flows.shape == (2, *shape) and flows.dtype == np.float32 else None

@@ -27,7 +27,14 @@ from cellseg_engine.train.diameters import measure_sizes
 from cellseg_engine.train.edits import Edits, count_edits
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.part import Part, mark_part
-from cellseg_engine.train.roi_labels import RoiLabels, decode_rois, has_area, settle_rois
+from cellseg_engine.train.roi_labels import (
+    RoiLabels,
+    decode_rois,
+    has_area,
+    is_elsewhere,
+    settle_rois,
+)
+from cellseg_engine.train.sources import without_image_ending
 
 RECORD = "cellseg_training.json"
 FORMAT = 1
@@ -322,17 +329,12 @@ def _draw(correction: Correction, shape: tuple[int, ...]) -> RoiLabels:
         "no area (lines, points or texts)",
         "Remove them from the ROI Manager; only areas are objects.",
     )
-    is_elsewhere = [
-        max(roi.z_position, roi.t_position) > 1 or roi.position > n_channels for roi in rois
-    ]
     _refuse(
-        [name for name, is_other in zip(names, is_elsewhere, strict=True) if is_other],
+        [name for name, roi in zip(names, rois, strict=True) if is_elsewhere(roi, n_channels)],
         f"a place on other slices or frames than the one of {correction.title}",
         "Remove the ROIs of other images from the ROI Manager.",
     )
-    for roi in rois:  # which channel was shown when it was drawn does not matter
-        roi.position = roi.z_position = roi.t_position = roi.c_position = 0
-    drawn = settle_rois(rois, (shape[-2], shape[-1]), f"of {correction.title}")
+    drawn = settle_rois(rois, (shape[-2], shape[-1]), f"of {correction.title}", n_channels)
     _refuse(
         drawn.outside,
         f"no pixel in {correction.title}",
@@ -370,7 +372,8 @@ def _free_name(title: str, content: Content) -> str:
     for ending in (".ome.tif", ".ome.tiff"):
         if stem.lower().endswith(ending):
             stem = stem[: -len(ending)]
-    stem = _UNSAFE.sub("_", stem.rpartition(".")[0] or stem).strip(". ")[:_MAX_NAME] or "image"
+    stem = _UNSAFE.sub("_", stem.rpartition(".")[0] or stem).strip(". ")[:_MAX_NAME]
+    stem = without_image_ending(stem) or "image"
     taken = {image.name.casefold() for image in content.images}
     name, number = stem, 1
     while name.casefold() in taken:

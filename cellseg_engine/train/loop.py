@@ -111,6 +111,7 @@ class Trainer:
         self._average = RunningAverage(recipe.average_decay) if recipe.average_decay else None
         self._state = _State()
         self._best: dict[str, torch.Tensor] | None = None
+        self._good: dict[str, torch.Tensor] | None = None  # after the last whole epoch
         self._saved_at = time.monotonic()
 
     def run(self) -> Trained:
@@ -128,13 +129,10 @@ class Trainer:
         stopped = ""
         with deterministic(self._device):
             while self._state.epoch < self._options.recipe.epochs and not stopped:
-                good = self._weights()
+                if self._state.epoch and self._state.step == 0:
+                    self._good = self._weights()
                 stopped = self._run_epoch()
-        if stopped:
-            first = self._state.epoch == 0
-            arrays = self._best or (None if first else good)
-        else:
-            arrays = self._best or self._weights()
+        arrays = self._best or (self._good if stopped else self._weights())
         return Trained(
             arrays=None if arrays is None else _to_arrays(arrays),
             epoch=self._state.best_epoch or self._state.epoch,
@@ -170,10 +168,13 @@ class Trainer:
                 state.step += 1
                 self._tell(n_steps, sum(values))
                 self._save(force=False)
-        if not all(bool(value.isfinite().all()) for value in self._net.state_dict().values()):
+        if not self._is_finite():
             return self._diverged(f"the last step of epoch {state.epoch + 1}")
         self._end_epoch(n_steps)
         return ""
+
+    def _is_finite(self) -> bool:
+        return all(bool(value.isfinite().all()) for value in self._net.state_dict().values())
 
     def _diverged(self, when: str) -> str:
         return f"The loss became infinite or NaN in {when}"
@@ -265,12 +266,16 @@ class Trainer:
         now = time.monotonic()
         if not force and now - self._saved_at < self._options.checkpoint_every_s:
             return
+        if not self._is_finite():
+            return
+        is_needed = self._state.step > 0 and self._best is None
         self._checkpoints.write(
             {
                 "fingerprint": self._options.fingerprint,
                 "threads": self._options.threads,
                 "state": asdict(self._state),
                 "best": self._best,
+                "good": self._good if is_needed else None,
                 "net": self._net.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "scaler": self._scaler.state_dict(),
@@ -301,9 +306,16 @@ class Trainer:
         self._scaler.load_state_dict(content["scaler"])
         if self._average:
             self._average.load(content["average"], self._device)
-        if content["best"] is not None:
-            self._best = {name: value.to(self._device) for name, value in content["best"].items()}
+        self._best = self._on_device(content["best"])
+        self._good = self._on_device(content.get("good"))  # older checkpoints have none
         self._on_epoch(self._state.history)
+
+    def _on_device(
+        self, weights: Mapping[str, torch.Tensor] | None
+    ) -> dict[str, torch.Tensor] | None:
+        if weights is None:
+            return None
+        return {name: value.to(self._device) for name, value in weights.items()}
 
 
 def _to_arrays(weights: Mapping[str, torch.Tensor]) -> Arrays:

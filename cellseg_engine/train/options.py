@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from cellseg_engine.train.sources import Annotations
 from cellseg_engine.train.state import Trained
 
 SCRATCH = "scratch"
+NO_LICENCE = "unknown"
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class TrainingOptions:
     crop_px: int = 224
     seed: int = 0
     size_model: bool = True
-    licence: str = "unknown"
+    licence: str = NO_LICENCE
     description: str = ""
     flow_cache: Path | None = None
     overwrite: bool = False
@@ -155,8 +158,19 @@ def check_options(options: TrainingOptions) -> None:
         raise SettingsError(
             f"held_out_share = {options.held_out_share:g} is not allowed: it must be 0 to 0.5."
         )
-    if options.diam_mean_px < 0 or options.seed < 0 or options.validate_every < 0:
-        raise SettingsError("diam_mean_px, seed and validate_every must not be negative.")
+    if not 0 <= options.diam_mean_px < math.inf:
+        raise SettingsError(
+            f"diam_mean_px = {options.diam_mean_px:g} is not allowed: it must be a positive "
+            "number, or 0 for the model's."
+        )
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise SettingsError(
+            f"seed = {options.seed} is not allowed: it must be 0 to {LARGEST_SEED:,}."
+        )
+    if options.validate_every < 0:
+        raise SettingsError(
+            f"validate_every = {options.validate_every} is not allowed: it must not be negative."
+        )
     is_scratch = start_name(options) == SCRATCH
     if options.recipe.epochs == 0 and (is_scratch or not options.size_model):
         raise SettingsError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
@@ -16,15 +17,17 @@ from safetensors import SafetensorError
 
 from cellseg_engine._version import __version__
 from cellseg_engine.errors import MissingDependencyError
-from cellseg_engine.io.staging import staged
+from cellseg_engine.io.staging import Stage, staged
 from cellseg_engine.nets.card import ModelCard, file_sha256, write_weights
-from cellseg_engine.train.curves import draw_curves, write_curves
+from cellseg_engine.train.curves import PICTURE, draw_curves, write_curves
 from cellseg_engine.train.dataset import TrainingData
 from cellseg_engine.train.faults import TrainingDivergedError
 from cellseg_engine.train.options import TrainingOptions
 from cellseg_engine.train.record import RECORD, describe_images, to_json
 from cellseg_engine.train.size_fit import SizeFit
 from cellseg_engine.train.state import Arrays, Trained
+
+_log = logging.getLogger(__name__)
 
 
 def begin_record(
@@ -33,10 +36,12 @@ def begin_record(
     fingerprint: str,
     data: TrainingData,
     warnings: Sequence[str],
+    replaced: Sequence[str],
 ) -> dict[str, Any]:
-    """Give the record of a training that is about to begin."""
+    """Give the record of a training that is about to begin, and of the weights it replaces."""
     return {
         "complete": False,
+        "replaced": list(replaced),
         "cellseg_engine": __version__,
         "fingerprint": fingerprint,
         "plan": plan,
@@ -53,17 +58,23 @@ def begin_record(
 
 
 def keep_good_weights(
-    options: TrainingOptions, card: ModelCard, trained: Trained
+    options: TrainingOptions, card: ModelCard, trained: Trained, content: Mapping[str, Any]
 ) -> TrainingDivergedError:
-    """Keep the last good weights, and give the error that says so."""
+    """Keep the last good weights, and give the error that says so; the record says it, too."""
+    path = options.out / f"{card.name}.safetensors"
     kept = "no weights were good before, so none are kept"
-    if trained.arrays is not None:
-        path = options.out / f"{card.name}.safetensors"
-        with staged(options.out) as stage:
+    if path.exists():
+        kept = f"no weights were good before, and {path} is as it was"
+    with staged(options.out) as stage:
+        if trained.arrays is not None:
+            kept = f"the last good weights, of epoch {trained.epoch}, are in {path}"
             _write_model(stage.path(path.name), card, trained.arrays, None)
-        kept = f"the last good weights, of epoch {trained.epoch}, are in {path}"
+            content = _replace(stage, content)
+        message = f"{trained.stopped}, so the training was stopped; {kept}."
+        record = {**content, "stopped": message}
+        stage.path(RECORD).write_text(to_json(record), encoding="utf-8")
     return TrainingDivergedError(
-        f"{trained.stopped}, so the training was stopped; {kept}.",
+        message,
         hint="Train again with --overwrite and a smaller --learning-rate, and look for images "
         "with extreme pixels.",
     )
@@ -77,19 +88,17 @@ def finish(
     size: SizeFit | None,
     content: Mapping[str, Any],
 ) -> tuple[ModelCard, Path]:
-    """Write the model, the picture of the curves, and last the record that says all is done."""
+    """Write the model, and last the record that says all is done."""
     if size is not None:
         card = replace(card, diameter_range_px=size.model.range_px)
     path = options.out / f"{card.name}.safetensors"
     if trained.history:
         write_curves(options.out, trained.history)
-        with suppress(MissingDependencyError):  # warned about at the beginning
-            draw_curves(options.out, trained.history, trained.epoch)
     with staged(options.out) as stage:
         temporary = stage.path(path.name)
         _write_model(temporary, card, arrays, size)
         record = {
-            **content,
+            **_replace(stage, content),
             "complete": True,
             "model": path.name,
             "model_sha256": file_sha256(temporary),
@@ -100,6 +109,24 @@ def finish(
         }
         stage.path(RECORD).write_text(to_json(record), encoding="utf-8")
     return card, path
+
+
+def _replace(stage: Stage, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove the weights that the new ones replace, and give the record without their names."""
+    for name in content["replaced"]:
+        stage.remove(name)
+    return {**content, "replaced": []}
+
+
+def try_to_draw(options: TrainingOptions, trained: Trained) -> str:
+    """Draw the curves; give a sentence if that fails, since the model does not need them."""
+    try:
+        with suppress(MissingDependencyError):  # warned about at the beginning
+            draw_curves(options.out, trained.history, trained.epoch)
+    except Exception as error:  # noqa: BLE001 (fonts, memory, the disk: much can fail)
+        _log.debug("curves.png", exc_info=True)
+        return f"The picture {options.out / PICTURE} cannot be drawn: {error}. The model is whole."
+    return ""
 
 
 def _write_model(path: Path, card: ModelCard, arrays: Arrays, size: SizeFit | None) -> None:

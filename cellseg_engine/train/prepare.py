@@ -19,6 +19,7 @@ from cellseg_engine.nets.weights import CELLS_DIAM_MEAN_PX
 from cellseg_engine.train.dataset import DataOptions, TrainingData, TrainingImage, load_images
 from cellseg_engine.train.flow_cache import FlowCache
 from cellseg_engine.train.options import (
+    NO_LICENCE,
     SCRATCH,
     TrainingOptions,
     check_options,
@@ -94,7 +95,7 @@ def prepare_data(
     options: TrainingOptions, start: WeightsFile | None, data: TrainingData, threads: int
 ) -> Prepared:
     """Prepare a training on images that were read before."""
-    card = _describe_data(_first_card(options, start), data)
+    card = _describe_data(_first_card(options, start), data, options.recipe.epochs > 0)
     crop_px = view_px(options.crop_px, data.all_images, card.diam_mean_px)
     plan = _make_plan(options, card, start, data, crop_px)
     return Prepared(start, card, data, plan, threads)
@@ -210,6 +211,15 @@ def validate_every(options: TrainingOptions) -> int:
 
 def _first_card(options: TrainingOptions, start: WeightsFile | None) -> ModelCard:
     recipe = options.recipe
+    if start is not None and recipe.epochs == 0:  # the weights stay, so what is said of them does
+        before = start.card
+        return before.with_changes(
+            name=model_name(options),
+            description=options.description or before.description,
+            licence=before.licence if options.licence == NO_LICENCE else options.licence,
+            origin=f"Size model fitted with cellseg-engine {__version__}, seed {options.seed}. "
+            f"Weights of {before.name} (SHA-256 {start.sha256}): {before.origin}",
+        )
     changes = f"{recipe.epochs} epochs, {recipe.optimizer} {recipe.learning_rate:g}, "
     begun = f"from {start.card.name} (SHA-256 {start.sha256})" if start else "from random weights"
     diam_mean = start.card.diam_mean_px if start else options.diam_mean_px or CELLS_DIAM_MEAN_PX
@@ -226,24 +236,22 @@ def _first_card(options: TrainingOptions, start: WeightsFile | None) -> ModelCar
     )
     if start is None:
         return card
-    if recipe.epochs == 0:  # the weights stay, so their past does
-        return card.with_changes(
-            start_name=start.card.start_name, start_sha256=start.card.start_sha256
-        )
     return card.with_changes(start_name=start.card.name, start_sha256=start.sha256)
 
 
-def _describe_data(card: ModelCard, data: TrainingData) -> ModelCard:
-    """Write into the card what the model is trained on."""
+def _describe_data(card: ModelCard, data: TrainingData, is_trained: bool) -> ModelCard:
+    """Write into the card what the model is trained on, or only its size model."""
     images = data.all_images
     kinds = ", ".join(dict.fromkeys(image.kind for image in images))
     listing = "\n".join(sorted(f"{image.name} {image.sha256}" for image in images))
     diameters = [image.diameter_px for image in data.training]
+    card = card.with_changes(diam_labels_px=sum(diameters) / len(diameters))
+    n_objects = sum(image.n_objects for image in data.training)
+    training = f"{len(data.training)} images with {n_objects} objects ({kinds})"
+    if not is_trained:
+        return card.with_changes(training_data=f"{card.training_data}; size model: {training}")
     return card.with_changes(
-        diam_labels_px=sum(diameters) / len(diameters),
-        training_data=f"{len(data.training)} images with "
-        f"{sum(image.n_objects for image in data.training)} objects ({kinds}); "
-        f"{len(data.held_out)} more to choose the weights by",
+        training_data=f"{training}; {len(data.held_out)} more to choose the weights by",
         training_data_sha256=hashlib.sha256(listing.encode()).hexdigest(),
     )
 

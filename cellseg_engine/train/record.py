@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from cellseg_engine.io.staging import staged
 from cellseg_engine.io.tables import write_table
 from cellseg_engine.train.dataset import IMAGE_LEFT_OUT, Remark, TrainingImage
 from cellseg_engine.train.sources import Found
+from cellseg_engine.zoo.paths import weights_in
 
 RECORD, LEFT_OUT = "training.json", "left_out.csv"
 
@@ -37,17 +38,31 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def check_earlier(folder: Path, plan: dict[str, Any], fingerprint: str) -> bool:
-    """Say whether a folder holds the same training, begun but not finished.
+def find_earlier(
+    folder: Path, plan: dict[str, Any], fingerprint: str, *, overwrite: bool
+) -> dict[str, Any] | None:
+    """Give the record of an earlier training that may go on or be replaced; None if there is none.
+
+    Parameters
+    ----------
+    overwrite
+        It is to be replaced, whatever it is; a damaged record then counts as none.
 
     Raises
     ------
     SettingsError
-        It holds a finished one, or one of other images or settings.
+        It is finished or cannot go on, or is one of other images or settings.
+    ReadError
+        There is a record and it cannot be read.
     """
-    earlier = read_record(folder)
-    if earlier is None:
-        return False
+    try:
+        earlier = read_record(folder)
+    except ReadError:
+        if not overwrite:
+            raise
+        return None
+    if earlier is None or overwrite:
+        return earlier
     if earlier["fingerprint"] != fingerprint:
         before = earlier["plan"]
         changed = [name for name in plan if plan[name] != before.get(name)]
@@ -61,7 +76,36 @@ def check_earlier(folder: Path, plan: dict[str, Any], fingerprint: str) -> bool:
             f"The training in {folder} is finished: {earlier.get('model')}.",
             hint="Use the model, give another --out, or train again with --overwrite.",
         )
-    return True
+    if earlier.get("stopped"):
+        raise SettingsError(
+            f"The training in {folder} cannot go on. {earlier['stopped']}",
+            hint="Train again with a smaller --learning-rate, with --overwrite or another --out, "
+            "and look for images with extreme pixels.",
+        )
+    return earlier
+
+
+def weights_of(record: Mapping[str, Any] | None) -> set[str]:
+    """Give the names of the weights files that belong to a training, or that it replaces."""
+    if record is None:
+        return set()
+    return {f"{record['plan'].get('name')}.safetensors", *record.get("replaced", ())}
+
+
+def refuse_others(folder: Path, known: Collection[str], what: str = "model") -> None:
+    """Make sure that a folder, which stands for a model, holds no other weights.
+
+    Raises
+    ------
+    SettingsError
+        It does.
+    """
+    others = [path for path in weights_in(folder) if path.name not in known]
+    if others:
+        raise SettingsError(
+            f"{others[0]} would be taken for a network of the {what} in {folder}.",
+            hint="Give another --out, or take the file away.",
+        )
 
 
 def finished_model(folder: Path, fingerprint: str) -> Path | None:

@@ -45,7 +45,7 @@ class RoiLabels:
     n_overlap_px: int
 
 
-def read_roi_labels(path: Path, shape: tuple[int, int]) -> RoiLabels:
+def read_roi_labels(path: Path, shape: tuple[int, int], n_channels: int = 1) -> RoiLabels:
     """Read ROIs of one plane as a label image.
 
     A pixel belongs to a ROI when its centre lies inside the outline, as in ImageJ; parts of a
@@ -58,16 +58,20 @@ def read_roi_labels(path: Path, shape: tuple[int, int]) -> RoiLabels:
         A ROI archive (.zip) or a single .roi file.
     shape
         (Y, X) of the image.
+    n_channels
+        Of the image: a ROI can have the number of the channel that was shown as its position.
 
     Raises
     ------
     ReadError
         Damaged, not of ImageJ, or with ROIs on several planes.
     """
-    return settle_rois(_read_rois(path), shape, str(path))
+    return settle_rois(_read_rois(path), shape, str(path), n_channels)
 
 
-def settle_rois(rois: Sequence[ImagejRoi], shape: tuple[int, int], where: str) -> RoiLabels:
+def settle_rois(
+    rois: Sequence[ImagejRoi], shape: tuple[int, int], where: str, n_channels: int = 1
+) -> RoiLabels:
     """Give ROIs of one plane as a label image; see `read_roi_labels`.
 
     Parameters
@@ -78,8 +82,13 @@ def settle_rois(rois: Sequence[ImagejRoi], shape: tuple[int, int], where: str) -
         (Y, X) of the image.
     where
         What they were read from, for messages.
+    n_channels
+        Of the image.
     """
-    planes = {(roi.position, roi.z_position, roi.t_position) for roi in rois}
+    planes = {
+        (roi.position, roi.z_position, roi.t_position) if is_elsewhere(roi, n_channels) else ()
+        for roi in rois
+    }
     if len(planes) > 1:
         raise ReadError(
             f"The ROIs of {where} lie on {len(planes)} planes of a stack; annotations are read "
@@ -134,6 +143,11 @@ def has_area(roi: ImagejRoi) -> bool:
     """Say whether a ROI is an area, and no line, point or text."""
     is_text = ROI_SUBTYPE(roi.subtype) in (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.IMAGE)
     return ROI_TYPE(roi.roitype) in _AREAS and not is_text
+
+
+def is_elsewhere(roi: ImagejRoi, n_channels: int) -> bool:
+    """Say whether a ROI lies on another plane than the first; any channel will do."""
+    return bool(max(roi.z_position, roi.t_position) > 1 or roi.position > n_channels)
 
 
 def _read_rois(path: Path) -> list[ImagejRoi]:

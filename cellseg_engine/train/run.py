@@ -9,23 +9,35 @@ import torch
 
 from cellseg_engine.errors import MissingDependencyError
 from cellseg_engine.io.figures import figure_class
+from cellseg_engine.io.staging import remove_stale
 from cellseg_engine.nets.card import ModelCard, WeightsFile
 from cellseg_engine.nets.unet import ResidualUNet
 from cellseg_engine.nets.weights import build_network
 from cellseg_engine.train.checkpoint import CheckpointFolder
 from cellseg_engine.train.curves import write_curves
 from cellseg_engine.train.dataset import TrainingData
+from cellseg_engine.train.lock import only_training
 from cellseg_engine.train.loop import Trainer
 from cellseg_engine.train.options import TrainingOptions, TrainingResult
-from cellseg_engine.train.outcome import begin_record, finish, keep_good_weights
+from cellseg_engine.train.outcome import begin_record, finish, keep_good_weights, try_to_draw
 from cellseg_engine.train.prepare import Prepared, is_chain, prepare, validate_every
-from cellseg_engine.train.record import check_earlier, write_left_out, write_record
+from cellseg_engine.train.record import (
+    find_earlier,
+    refuse_others,
+    weights_of,
+    write_left_out,
+    write_record,
+)
+from cellseg_engine.train.sampling import HELD_OUT_SHARE
 from cellseg_engine.train.size_fit import SizeFit, fit_size_model
 from cellseg_engine.train.state import Arrays, LoopOptions, TrainingProgress
 from cellseg_engine.train.validate import make_model
 
 FEW_OBJECTS = 100
 """Pachitariu and Stringer 2022: 100 to 200 objects are enough to fine-tune a fitting model."""
+
+MUCH_HELD_OUT = 0.25
+"""Part of the images that is said when so many are held out without being asked for."""
 
 
 def train(
@@ -66,14 +78,32 @@ def train_prepared(
     report: Callable[[TrainingProgress], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> TrainingResult:
-    """Train on images that were read before; else as `train`."""
+    """Train on images that were read before; else as `train`.
+
+    Raises
+    ------
+    SettingsError
+        Another training runs in the folder.
+    """
+    with only_training(options.out):
+        return _train(options, prepared, report, warn)
+
+
+def _train(
+    options: TrainingOptions,
+    prepared: Prepared,
+    report: Callable[[TrainingProgress], None],
+    warn: Callable[[str], None],
+) -> TrainingResult:
     card, data, threads = prepared.card, prepared.data, prepared.threads
     checkpoints = CheckpointFolder(options.out / "checkpoints")
-    if options.overwrite:
-        checkpoints.remove()
-    else:
-        check_earlier(options.out, prepared.plan, prepared.fingerprint)
-    warnings = _warnings(prepared)
+    overwrite, own = options.overwrite, f"{card.name}.safetensors"
+    remove_stale(options.out)
+    known = weights_of(
+        find_earlier(options.out, prepared.plan, prepared.fingerprint, overwrite=overwrite)
+    )
+    refuse_others(options.out, known | {own} if overwrite else known)
+    warnings = _warnings(prepared, options.held_out_share)
     for warning in warnings:
         warn(warning)
     trainer = Trainer(
@@ -88,19 +118,27 @@ def train_prepared(
         report,
         partial(write_curves, options.out),
     )
-    content = begin_record(options, prepared.plan, prepared.fingerprint, data, warnings)
+    replaced = sorted(known - {own})
+    content = begin_record(options, prepared.plan, prepared.fingerprint, data, warnings, replaced)
     content["threads"] = threads
+    if overwrite:  # only now: what refuses the options refuses them before
+        checkpoints.remove()
     write_record(options.out, content)
     write_left_out(options.out, data.remarks)
     trained = trainer.run()
     if trained.stopped or trained.arrays is None:
-        raise keep_good_weights(options, card, trained)
+        error = keep_good_weights(options, card, trained, content)
+        checkpoints.remove()
+        raise error
     size = None
     if options.size_model:
         torch.set_num_threads(threads)
         size = _fit_size(options, card, trained.arrays, data, report)
     card, model = finish(options, card, trained, trained.arrays, size, content)
     checkpoints.remove()
+    if trained.history and (warning := try_to_draw(options, trained)):
+        warn(warning)
+        warnings.append(warning)
     return TrainingResult(model, card, trained, size, tuple(data.remarks), tuple(warnings))
 
 
@@ -110,7 +148,7 @@ def _random_network(n_channels: int, seed: int) -> ResidualUNet:
         return ResidualUNet(n_channels)
 
 
-def _warnings(prepared: Prepared) -> list[str]:
+def _warnings(prepared: Prepared, held_out_share: float | None) -> list[str]:
     data, start, warnings = prepared.data, prepared.start, []
     if start is not None and is_chain(start):
         warnings.append(
@@ -127,6 +165,14 @@ def _warnings(prepared: Prepared) -> list[str]:
         warnings.append(
             "No images are held out, so the last weights are kept, whether they are the best or "
             "not, and there are no scores."
+        )
+    n_held_out, n_all = len(data.held_out), len(data.all_images)
+    much = max(MUCH_HELD_OUT, 1.5 * (held_out_share or HELD_OUT_SHARE))
+    if n_held_out > max(1, much * n_all):
+        warnings.append(
+            f"{n_held_out} of {n_all} images are held out to choose the best weights by, because "
+            "images of one group stay together: give smaller groups, or hold nothing out with "
+            "--held-out-share 0."
         )
     try:
         figure_class()

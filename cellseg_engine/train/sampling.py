@@ -7,7 +7,7 @@ an uninterrupted one sees.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,7 +29,8 @@ def hold_out(
     """Split images into those to train on and those to choose the model by.
 
     Groups stay whole. Of each kind, random groups are held out until they are at least the share
-    of its images; the last group of a kind is never held out.
+    of its images. Groups that would make it more than about twice the share are passed over; where
+    all would, the smallest is held out. The last group of a kind is never held out.
 
     Parameters
     ----------
@@ -50,23 +51,29 @@ def hold_out(
         return list(images), []
     wanted_share = HELD_OUT_SHARE if share is None else share
     rng = np.random.default_rng([seed, _SPLIT])
-    held: set[tuple[str, str]] = set()
-    for kind in sorted({image.kind for image in images}):
-        counts: dict[str, int] = defaultdict(int)
-        for image in images:
-            if image.kind == kind:
-                counts[image.group] += 1
-        groups = [sorted(counts)[index] for index in rng.permutation(len(counts))]
-        wanted, taken = wanted_share * sum(counts.values()), 0
-        for group in groups[:-1]:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for image in images:
+        counts[image.kind][image.group] += 1
+    held: set[str] = set()
+
+    def is_last(group: str) -> bool:
+        return any(of_kind.keys() <= held | {group} for of_kind in counts.values())
+
+    for _, of_kind in sorted(counts.items()):
+        groups = [sorted(of_kind)[index] for index in rng.permutation(len(of_kind))]
+        wanted, taken = wanted_share * of_kind.total(), 0
+        for group in groups:
             if taken >= wanted:
                 break
-            held.add((kind, group))
-            taken += counts[group]
-    # A group with images of several kinds goes to one side as a whole.
-    held_groups = {group for _, group in held}
-    training = [image for image in images if image.group not in held_groups]
-    validation = [image for image in images if image.group in held_groups]
+            fits = taken + of_kind[group] <= 2 * wanted + 1 and not is_last(group)
+            if group in held or fits:  # with the images of another kind it may be there already
+                held.add(group)
+                taken += of_kind[group]
+        free = [group for group in groups if not is_last(group)]
+        if not taken and free:
+            held.add(min(free, key=of_kind.__getitem__))
+    training = [image for image in images if image.group not in held]
+    validation = [image for image in images if image.group in held]
     if not training or not validation:
         if share is None:
             return list(images), []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from cellseg_engine.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_stem
 from cellseg_engine.train.faults import TrainingDataError
 
 Annotations = Literal["auto", "labels", "seg", "rois"]
+Kind = Literal["labels", "seg", "rois"]
 
 MANIFEST = "manifest.csv"
 IMAGE_ENDING = "_img"
@@ -24,7 +26,7 @@ ROI_ENDINGS = ("_rois", "_roiset")
 OTHER_ENDINGS = ("_overlay", "_flows", "_outlines", "_cp_output", "_probability")
 """What other programs and our own results put beside an image; neither image nor annotation."""
 
-_KIND_NAMES = {"labels": "label image", "seg": "_seg.npy", "rois": "ROI archive"}
+_KIND_NAMES: dict[Kind, str] = {"labels": "label image", "seg": "_seg.npy", "rois": "ROI archive"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Source:
     annotation_kind
         ``labels`` (TIFF or PNG), ``seg`` (Cellpose) or ``rois`` (ImageJ).
     kind
-        What images are weighted by: the manifest's column ``kind``, or the name of the folder.
+        What images are weighted by: the manifest's column ``kind``, or the name of the folder,
+        with its parents' where several are named alike.
     group
         Images of one group are never split between training and held-out images.
     axes
@@ -52,7 +55,7 @@ class Source:
     name: str
     image: Path
     annotation: Path
-    annotation_kind: Literal["labels", "seg", "rois"]
+    annotation_kind: Kind
     kind: str
     group: str
     axes: str = ""
@@ -70,12 +73,13 @@ class Found:
 
 @dataclass
 class _Candidates:
-    """The files that share one name."""
+    """Files whose names are the same but for their endings."""
 
     images: list[Path] = field(default_factory=list)
-    annotations: dict[Literal["labels", "seg", "rois"], list[Path]] = field(
+    annotations: dict[Kind, list[tuple[str, Path]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    """Each with its name before the ending that makes it an annotation."""
 
 
 def find_sources(
@@ -93,7 +97,7 @@ def find_sources(
     ``PATH_masks.*``, relative to the manifest) or ``image`` and ``labels``, and where there are,
     ``role``, ``kind``, ``group``, ``axes`` and ``channel``. Another folder is searched with its
     sub-folders: ``NAME.tif`` or ``NAME_img.tif`` belongs to ``NAME_masks.tif``, ``NAME_seg.npy`` or
-    ``NAME_rois.zip`` of the same folder.
+    ``NAME_rois.zip`` of the same folder, and ``NAME_img.tif`` to ``NAME_img_rois.zip``, too.
 
     Parameters
     ----------
@@ -116,12 +120,13 @@ def find_sources(
         No pair, or more than one candidate for an image.
     """
     found: list[Found] = []
+    kind_of = _name_folders([path if path.is_dir() else path.parent for path in paths])
     for path in paths:
         manifest = path / MANIFEST if path.is_dir() else path
         if manifest.is_file() and manifest.suffix.lower() == ".csv":
-            found.append(_from_manifest(manifest, role))
+            found.append(_from_manifest(manifest, role, kind_of[manifest.parent]))
         elif path.is_dir():
-            found.append(_from_folder(path, annotations, image_suffix, mask_suffix))
+            found.append(_from_folder(path, kind_of[path], annotations, image_suffix, mask_suffix))
         else:
             raise ReadError(
                 f"There is no folder {path}.", hint="Give a folder of annotated images."
@@ -139,32 +144,44 @@ def find_sources(
     return all_found
 
 
-def _from_manifest(manifest: Path, role: str) -> Found:
+def _name_folders(folders: Sequence[Path]) -> dict[Path, str]:
+    """Give each folder's name, with its parents' as far as they tell it from the others."""
+    paths = {folder: folder.resolve() for folder in folders}
+    names = {}
+    for folder, path in paths.items():
+        others = [other.parts for other in paths.values() if other != path]
+        n = 1
+        while n < len(path.parts) and any(other[-n:] == path.parts[-n:] for other in others):
+            n += 1
+        names[folder] = Path(*path.parts[-n:]).as_posix()
+    return names
+
+
+def _from_manifest(manifest: Path, role: str, default_kind: str) -> Found:
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReadError(f"The table {manifest} cannot be read: {error}.") from error
-    columns = set(rows[0]) if rows else set()
+    columns = set(rows[0]) - {None} if rows else set()
     if rows and "path" not in columns and not {"image", "labels"} <= columns:
         raise TrainingDataError(
-            f"The table {manifest} has the columns {', '.join(sorted(map(str, columns)))}; it "
-            "needs path, or image and labels.",
+            f"The table {manifest} has the columns {', '.join(sorted(columns))}; it needs path, or "
+            "image and labels.",
             hint="docs/training.md shows an example.",
         )
     sources = []
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         if row.get("role") and row["role"] != role:
             continue
-        image, labels = _manifest_files(manifest, row)
-        name = row.get("path") or row["image"]
+        image, labels = _manifest_files(manifest, number, row)
         sources.append(
             Source(
-                name=name,
+                name=row.get("path") or row["image"],
                 image=image,
                 annotation=labels,
                 annotation_kind="labels",
-                kind=row.get("kind") or manifest.parent.resolve().name,
+                kind=row.get("kind") or default_kind,
                 group=row.get("group") or str(image),
                 axes=row.get("axes") or "",
                 channel=row.get("channel") or "",
@@ -173,87 +190,131 @@ def _from_manifest(manifest: Path, role: str) -> Found:
     return Found(tuple(sources))
 
 
-def _manifest_files(manifest: Path, row: dict[str, str]) -> tuple[Path, Path]:
+def _manifest_files(manifest: Path, number: int, row: dict[str, str]) -> tuple[Path, Path]:
     folder = manifest.parent
     if row.get("image") and row.get("labels"):
         return folder / row["image"], folder / row["labels"]
+    if not row.get("path"):
+        wanted = "path" if "path" in row else "image or labels"
+        raise TrainingDataError(
+            f"Row {number} of {manifest} says nothing in the column {wanted}.",
+            hint="Complete the row or take it out.",
+        )
     stem = folder / row["path"]
     files = []
     for ending, suffixes in ((IMAGE_ENDING, IMAGE_SUFFIXES), ("_masks", TIFF_SUFFIXES | {".png"})):
-        candidates = [stem.with_name(stem.name + ending + suffix) for suffix in sorted(suffixes)]
-        there = [path for path in candidates if path.is_file()]
+        there = _with_suffix(stem.with_name(stem.name + ending), suffixes)
         if not there:
             raise TrainingDataError(
                 f"{manifest} names {row['path']}, but there is no {stem.name}{ending}.tif.",
                 hint="Correct the table or put the file there.",
             )
+        if len(there) > 1:
+            raise TrainingDataError(
+                f"{manifest} names {row['path']}, which could be {there[0].name} or "
+                f"{there[1].name}.",
+                hint="Keep one of them there, or name the files in columns image and labels.",
+            )
         files.append(there[0])
     return files[0], files[1]
 
 
+def _with_suffix(start: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Give the files whose names go on with a suffix, in small or capital letters, each once."""
+    found: dict[tuple[int, int], Path] = {}
+    for suffix in sorted(suffixes):
+        for form in (suffix, suffix.upper(), suffix.title()):
+            path = start.with_name(start.name + form)
+            if path.is_file():
+                place = path.stat()
+                found.setdefault((place.st_dev, place.st_ino), path)
+    return list(found.values())
+
+
 def _from_folder(
-    folder: Path, annotations: Annotations, image_suffix: str, mask_suffix: str
+    folder: Path, default_kind: str, annotations: Annotations, image_suffix: str, mask_suffix: str
 ) -> Found:
-    by_name: dict[tuple[Path, str], _Candidates] = defaultdict(_Candidates)
+    image_ending = image_suffix or IMAGE_ENDING
+    groups: dict[tuple[Path, str], _Candidates] = defaultdict(_Candidates)
     for path in _walk(folder):
+        if path.name.lower() == MANIFEST:
+            raise TrainingDataError(
+                f"{path} is a table of images in a folder below {folder}; it is read only when "
+                "its own folder is given.",
+                hint=f"Give {path.parent} itself, or rename the table if it is about something "
+                "else.",
+            )
         what, base = _classify(path, image_suffix, mask_suffix)
+        group = groups[path.parent, without_image_ending(base, image_ending)]
         if what == "image":
-            by_name[path.parent, base].images.append(path)
-        elif what != "other":
-            by_name[path.parent, base].annotations[what].append(path)
+            group.images.append(path)
+        elif what != "other" and annotations in ("auto", what):
+            group.annotations[what].append((base, path))
     sources: list[Source] = []
     lonely_images: list[Path] = []
     lonely_annotations: list[Path] = []
-    for (parent, base), candidates in sorted(by_name.items()):
-        chosen = {
-            kind: files
-            for kind, files in candidates.annotations.items()
-            if annotations in ("auto", kind)
-        }
-        if not chosen:
-            lonely_images += candidates.images
+    for (parent, short), group in sorted(groups.items(), key=lambda item: item[0]):
+        if not group.images:
+            lonely_annotations += [path for _, path in chain(*group.annotations.values())]
             continue
-        if not candidates.images:
-            lonely_annotations += [path for files in chosen.values() for path in files]
-            continue
-        _check_unique(candidates.images, chosen)
-        kind, files = next(iter(chosen.items()))
-        name = (parent.relative_to(folder) / base).as_posix()
-        image = candidates.images[0]
-        sources.append(
-            Source(name, image, files[0], kind, folder.resolve().name, str(image.resolve()))
-        )
+        for image, found in _pair(group, image_ending):
+            if not found:
+                lonely_images.append(image)
+                continue
+            _check_unique(image, found)
+            kind, files = next(iter(found.items()))
+            base = image_stem(image) if len(group.images) > 1 else short
+            name = (parent.relative_to(folder) / base).as_posix()
+            sources.append(Source(name, image, files[0], kind, default_kind, str(image.resolve())))
     return Found(tuple(sources), tuple(lonely_images), tuple(lonely_annotations))
 
 
-def _check_unique(
-    images: list[Path], annotations: dict[Literal["labels", "seg", "rois"], list[Path]]
-) -> None:
-    if len(images) > 1:
-        raise TrainingDataError(
-            f"{images[0].name} and {images[1].name} in {images[0].parent} could both be the image "
-            "of one annotation.",
-            hint="Keep one of them there, or say how image names end with --image-suffix.",
-        )
+def _pair(group: _Candidates, image_ending: str) -> list[tuple[Path, dict[Kind, list[Path]]]]:
+    """Give each image with its annotations: those with its exact name, else with a shorter one."""
+    found: dict[Path, dict[Kind, list[Path]]] = {image: {} for image in group.images}
+    rivals: list[list[Path]] = []
+    for kind, files in group.annotations.items():
+        for base, path in files:
+            exact = [image for image in group.images if image_stem(image) == base]
+            near = [
+                image
+                for image in group.images
+                if image not in exact and _without(image_stem(image), (image_ending,)) == base
+            ]
+            could_be = exact + near or group.images
+            found[could_be[0]].setdefault(kind, []).append(path)
+            rivals.append(could_be)
+    for first, *others in rivals:
+        for other in others:
+            if not found[other]:
+                raise TrainingDataError(
+                    f"{first.name} and {other.name} in {first.parent} could both be the image of "
+                    "one annotation.",
+                    hint="Keep one of them there, or say how image names end with --image-suffix.",
+                )
+    return list(found.items())
+
+
+def _check_unique(image: Path, annotations: dict[Kind, list[Path]]) -> None:
     if len(annotations) > 1:
         kinds = " and ".join(f"a {_KIND_NAMES[kind]}" for kind in annotations)
         raise TrainingDataError(
-            f"{images[0]} has {kinds}; which one is right is not known.",
+            f"{image} has {kinds}; which one is right is not known.",
             hint=f"Choose with --annotations {' or --annotations '.join(annotations)}.",
         )
     files = next(iter(annotations.values()))
     if len(files) > 1:
         raise TrainingDataError(
             f"{files[0].name} and {files[1].name} in {files[0].parent} could both be the "
-            f"annotation of {images[0].name}.",
+            f"annotation of {image.name}.",
             hint="Keep one of them there, or say how their names end with --mask-suffix.",
         )
 
 
 def _classify(
     path: Path, image_suffix: str, mask_suffix: str
-) -> tuple[Literal["image", "labels", "seg", "rois", "other"], str]:
-    """Say what a file is, and the name that it shares with its partner."""
+) -> tuple[Literal["image", "other"] | Kind, str]:
+    """Say what a file is, and its name without the ending that makes it an annotation."""
     suffix, stem = path.suffix.lower(), image_stem(path)
     if suffix == ".npy" and stem.endswith(SEG_ENDING):
         return "seg", stem.removesuffix(SEG_ENDING)
@@ -262,10 +323,17 @@ def _classify(
     if suffix in TIFF_SUFFIXES | {".png"}:
         base = _without(stem, (mask_suffix,) if mask_suffix else LABEL_ENDINGS)
         if base != stem:
-            return "labels", _without(base, (image_suffix or IMAGE_ENDING,))
+            return "labels", base
     if suffix in IMAGE_SUFFIXES and _is_image(stem, image_suffix):
-        return "image", _without(stem, (image_suffix or IMAGE_ENDING,))
+        return "image", stem
     return "other", stem
+
+
+def without_image_ending(name: str, ending: str = IMAGE_ENDING) -> str:
+    """Give a name without the ending of images, however often it has it."""
+    while (shorter := _without(name, (ending,))) != name:
+        name = shorter
+    return name
 
 
 def _is_image(stem: str, image_suffix: str) -> bool:

@@ -15,6 +15,11 @@ def expand_path(name: str) -> Path:
         return Path(name)
 
 
+def weights_in(folder: Path) -> list[Path]:
+    """Give the ``.safetensors`` files of a folder, without hidden ones: those are half-written."""
+    return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("."))
+
+
 def weights_files(path: Path) -> list[Path]:
     """Give the weights files that a path stands for: of a folder all its ``.safetensors`` files.
 
@@ -25,7 +30,7 @@ def weights_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = sorted(path.glob("*.safetensors"))
+    found = weights_in(path)
     if not found:
         raise ModelNotFoundError(
             f"There are no weights files (.safetensors) in the folder {path}.",

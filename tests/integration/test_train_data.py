@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,42 @@ def test_what_has_no_partner_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("image", "base", "suffix"),
+    [("x_img.tif", "x_img", ""), ("x_ch1.tif", "x_ch1", "_ch1"), ("x_ch1.tif", "x", "_ch1"),
+     ("x_img.tif", "x", ""), ("x_img_img.tif", "x_img", "")],
+)  # fmt: skip
+def test_annotations_named_after_the_file_of_their_image(
+    tmp_path: Path, image: str, base: str, suffix: str
+) -> None:
+    put(tmp_path / image)
+    writers: dict[str, Callable[..., Path]]
+    writers = {"_masks.tif": put, "_seg.npy": put_seg, "_rois.zip": put_rois}
+    for ending, write in writers.items():
+        annotation = write(tmp_path / f"{base}{ending}", LABELS)
+        found = find_sources([tmp_path], image_suffix=suffix)
+        assert pairs(found) == [("x", image, annotation.name)]
+        annotation.unlink()
+
+
+def test_an_annotation_goes_to_the_image_of_its_exact_name(tmp_path: Path) -> None:
+    for name in ("x", "x_img"):
+        put(tmp_path / f"{name}.tif")
+        put_rois(tmp_path / f"{name}_rois.zip")
+    both = [("x", "x.tif", "x_rois.zip"), ("x_img", "x_img.tif", "x_img_rois.zip")]
+    assert pairs(find_sources([tmp_path])) == both
+    (tmp_path / "x_rois.zip").unlink()
+    found = find_sources([tmp_path])
+    assert pairs(found) == both[1:]
+    assert found.images_without_annotation == (tmp_path / "x.tif",)
+
+
+@pytest.mark.parametrize(
     ("names", "words"),
     [
         (("x.tif", "x_img.tif", "x_masks.tif"), "could both be the image"),
+        (("x.tif", "x.png", "x_masks.tif"), r"x\.png and x\.tif .* could both be the image"),
+        (("x_img.tif", "x_img_img.tif", "x_img_masks.tif"), "could both be the image"),
+        (("x.tif", "x_masks.tif", "x_img_masks.tif"), "could both be the annotation"),
         (("x.tif", "x_masks.tif", "x_labels.tif"), r"could both be the annotation of x\.tif"),
     ],
 )
@@ -155,6 +189,20 @@ def test_no_pairs(tmp_path: Path) -> None:
         find_sources([tmp_path])
     with pytest.raises(ReadError, match="There is no folder"):
         find_sources([tmp_path / "missing"])
+
+
+def test_folders_of_one_name_are_kinds_of_their_own(tmp_path: Path) -> None:
+    names = ("w1/train", "w2/train", "other", "deep/w2/train")
+    for name in names:
+        put(tmp_path / name / "x.tif")
+        put(tmp_path / name / "x_masks.tif")
+    folders = [tmp_path / name for name in names]
+    kinds = [one.kind for one in find_sources([*folders, tmp_path / "w1" / ".." / "other"]).sources]
+    assert kinds == ["w1/train", f"{tmp_path.name}/w2/train", "other", "deep/w2/train", "other"]
+    assert [one.kind for one in find_sources(folders[:1]).sources] == ["train"]
+    (folders[0] / "manifest.csv").write_text("image,labels\nx.tif,x_masks.tif\n")
+    kinds = [one.kind for one in find_sources(folders[:2]).sources]
+    assert kinds == ["w1/train", "w2/train"]
 
 
 MANIFEST = """path,role,kind,axes,group
@@ -195,6 +243,55 @@ def test_a_manifest_can_name_both_files(tmp_path: Path) -> None:
     table.write_text("picture,truth\na,b\n")
     with pytest.raises(TrainingDataError, match="has the columns picture, truth; it needs path"):
         find_sources([table])
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("image,labels\na.tif,\n", r"Row 1 of .*list\.csv says nothing in the column image or lab"),
+        ("role,path\ntrain\n", r"Row 1 of .*list\.csv says nothing in the column path\."),
+        ("path,role\na\n,train\n", r"Row 2 of .* says nothing in the column path"),
+        ("path\na,more\n", None),
+        ("role,path\nval\ntrain,a\n", None),
+        ("picture,truth\na,b,c\n", r"has the columns picture, truth; it needs path"),
+    ],
+)
+def test_rows_of_a_manifest_that_are_not_complete(
+    tmp_path: Path, table: str, words: str | None
+) -> None:
+    put(tmp_path / "a_img.tif")
+    put(tmp_path / "a_masks.tif")
+    (tmp_path / "list.csv").write_text(table)
+    if words is None:
+        assert pairs(find_sources([tmp_path / "list.csv"])) == [("a", "a_img.tif", "a_masks.tif")]
+        return
+    with pytest.raises(TrainingDataError, match=words):
+        find_sources([tmp_path / "list.csv"])
+
+
+def test_a_manifest_with_two_files_for_one_name_or_other_letter_case(tmp_path: Path) -> None:
+    put(tmp_path / "a_img.TIF")
+    put(tmp_path / "a_masks.TIFF")
+    (tmp_path / "manifest.csv").write_text("path\na\n")
+    assert pairs(find_sources([tmp_path])) == [("a", "a_img.TIF", "a_masks.TIFF")]
+    for name, words in (
+        ("a_masks.png", r"names a, which could be a_masks\.png or a_masks\.TIFF\. Keep one"),
+        ("a_img.png", r"names a, which could be a_img\.png or a_img\.TIF\..* columns image and"),
+    ):
+        put(tmp_path / name, LABELS.astype(np.uint8))
+        with pytest.raises(TrainingDataError, match=words):
+            find_sources([tmp_path])
+
+
+def test_a_manifest_below_the_given_folder_is_not_passed_over(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        put(tmp_path / "top" / "set" / f"{name}_img.tif")
+        put(tmp_path / "top" / "set" / f"{name}_masks.tif")
+    table = tmp_path / "top" / "set" / "manifest.csv"
+    table.write_text("path,role\na,train\nb,val\n")
+    with pytest.raises(TrainingDataError, match=r"manifest\.csv is a table .*Give .*set itself"):
+        find_sources([tmp_path / "top"])
+    assert [one.name for one in find_sources([table.parent]).sources] == ["a"]
 
 
 def test_a_manifest_can_choose_the_channel_of_an_image(tmp_path: Path) -> None:
@@ -251,6 +348,19 @@ def test_planes_of_a_stack_are_images_of_one_group(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images[0].labels > 0, (images[1].labels > 0)[::-1])
 
 
+def test_planes_and_time_points_of_the_same_number_belong_together(tmp_path: Path) -> None:
+    stack = np.stack([IMAGE, IMAGE[::-1], IMAGE])
+    labels = np.stack([LABELS, LABELS[::-1], LABELS])
+    put(tmp_path / "in" / "x.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    put(tmp_path / "in" / "x_masks.tif", labels, imagej=True, metadata={"axes": "TYX"})
+    images, _ = load(tmp_path / "in", tmp_path / "cache")
+    assert [image.name for image in images] == ["x plane 1", "x plane 2", "x plane 3"]
+    np.testing.assert_array_equal(images[0].labels > 0, (images[1].labels > 0)[::-1])
+    put(tmp_path / "in" / "x_masks.tif", labels[:2], imagej=True, metadata={"axes": "TYX"})
+    with pytest.raises(TrainingDataError, match=r"64 x 64 px in 2 planes .* 64 x 64 px in 3 pl"):
+        load(tmp_path / "in", tmp_path / "cache")
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_rois_of_ours_are_read_back_exactly(tmp_path: Path, seed: int) -> None:
     labels = blobs(80, 20, seed)
@@ -302,6 +412,31 @@ def test_rois_on_several_planes_are_refused(tmp_path: Path) -> None:
         read_roi_labels(path, (64, 64))
 
 
+def test_positions_of_rois_that_mean_a_single_plane(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "x_rois.zip"
+    put(tmp_path / "in" / "x.tif")
+    places: list[dict[str, int]] = [{}, {"position": 1}, {"z_position": 1, "t_position": 1}]
+    put_squares(path, *places)
+    (image,), _ = load(tmp_path / "in", tmp_path / "cache")
+    assert image.n_objects == 3
+    put_squares(path, {"position": 1}, {"position": 2}, {"c_position": 2})
+    with pytest.raises(TrainingDataError, match="lie on 2 planes of a stack"):
+        load(tmp_path / "in", tmp_path / "cache")
+    put(tmp_path / "in" / "x.tif", np.stack([IMAGE] * 2), imagej=True, metadata={"axes": "CYX"})
+    (image,), _ = load(tmp_path / "in", tmp_path / "cache", settings=make_settings(channel="1"))
+    assert image.n_objects == 3
+
+
+def put_squares(path: Path, *places: dict[str, int]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for n, place in enumerate(places):
+            left = 5 + 20 * n
+            roi = ImagejRoi(roitype=ROI_TYPE.RECT, left=left, top=5, right=left + 8, bottom=13)
+            for name, value in place.items():
+                setattr(roi, name, value)
+            archive.writestr(f"{n}.roi", roi.tobytes())
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"no zip at all", "empty", "garbage", "cut"])
 def test_rois_that_are_none(tmp_path: Path, content: bytes | str) -> None:
     path = tmp_path / "r.zip"
@@ -326,7 +461,14 @@ def encode_one() -> bytes:
 
 
 def test_masks_of_a_seg_file_with_all_that_it_may_hold(tmp_path: Path) -> None:
-    path = put_seg(tmp_path / "x_seg.npy", LABELS, img=IMAGE, est_diam=np.float32(3), zdraw=None)
+    path = put_seg(
+        tmp_path / "x_seg.npy",
+        LABELS,
+        img=IMAGE,
+        est_diam=np.float32(3),
+        zdraw=None,
+        filename=tmp_path,
+    )
     np.testing.assert_array_equal(read_seg_labels(path), LABELS)
     path = put_seg(tmp_path / "y_seg.npy", LABELS[np.newaxis])
     np.testing.assert_array_equal(read_seg_labels(path), LABELS)
@@ -458,7 +600,7 @@ def test_flows_are_kept_by_content(tmp_path: Path) -> None:
     again = cache.flows(labels.copy(), "v3")
     np.testing.assert_array_equal(again, first)
     assert file.stat().st_mtime_ns == before
-    assert not again.flags.writeable
+    assert not np.asarray(again).flags.writeable
     other = cache.flows(labels, "v2")
     assert not np.array_equal(other, first)
     cache.flows(np.ascontiguousarray(labels[:, ::-1]), "v3")
@@ -474,6 +616,30 @@ def test_damaged_flows_are_made_again(tmp_path: Path, damage: bytes | None) -> N
     file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
     np.testing.assert_array_equal(cache.flows(labels, "v3"), expected)
     assert len(list((tmp_path / "flows").iterdir())) == 1
+
+
+def test_flows_that_vanish_or_change_later_are_calculated_again(tmp_path: Path) -> None:
+    labels = blobs(40, 16)
+    kept = FlowCache(tmp_path / "flows").flows(labels, "v3")
+    expected = np.array(kept)
+    (file,) = (tmp_path / "flows").iterdir()
+    file.write_bytes(b"?")
+    np.testing.assert_array_equal(kept, expected)
+    file.unlink()
+    np.testing.assert_array_equal(kept, expected)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux does")
+def test_images_keep_no_files_open(tmp_path: Path) -> None:
+    for number in range(20):
+        put(tmp_path / "in" / f"{number}.tif")
+        put(tmp_path / "in" / f"{number}_masks.tif", np.roll(LABELS, number, axis=0))
+    descriptors = Path("/proc/self/fd")
+    before = set(descriptors.iterdir())
+    images, _ = load(tmp_path / "in", tmp_path / "cache")
+    sums = [float(np.abs(image.flows).sum()) for image in images]
+    assert len(sums) == 20 and min(sums) > 0
+    assert len(set(descriptors.iterdir()) - before) < 5
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,10 +19,12 @@ import tifffile
 import cellseg_engine
 from cellseg_engine.core.metrics import score_image
 from cellseg_engine.errors import CellSegError, SettingsError, WriteError
-from cellseg_engine.nets.card import file_sha256, read_weights
+from cellseg_engine.nets.card import file_sha256, read_weights, write_weights
 from cellseg_engine.train.checkpoint import NEWEST, PREVIOUS, UNFINISHED
+from cellseg_engine.train.dataset import TrainingImage
 from cellseg_engine.train.faults import TrainingDivergedError
 from cellseg_engine.train.run import train
+from cellseg_engine.train.sampling import hold_out
 from cellseg_engine.train.state import TrainingProgress
 from cellseg_engine.zoo.store import import_model
 from tests.conftest import ROOT
@@ -149,8 +152,19 @@ def test_zero_epochs_only_fit_a_size_model(
 ) -> None:
     start = uninterrupted / "model.safetensors"
     changes = {"start_from": str(start), "diam_mean_px": 0.0, "epochs": 0, "size_model": True}
+    first = tmp_path / "first.safetensors"
+    content = read_weights(start)
+    card = content.card.with_changes(licence="CC-BY-4.0", description="Nuclei of mice.")
+    write_weights(first, card, content.arrays)
+    changes["start_from"] = str(first)
     result = train(quick_options(pairs, tmp_path / "sized", **changes))
-    before, after = read_weights(start), read_weights(result.model)
+    before, after = read_weights(first), read_weights(result.model)
+    assert (after.card.name, after.card.licence) == ("sized", "CC-BY-4.0")
+    assert after.card.description == "Nuclei of mice."
+    assert after.card.origin.startswith("Size model fitted with cellseg-engine ")
+    assert after.card.origin.endswith(f"Weights of model (SHA-256 {before.sha256}): {card.origin}")
+    assert after.card.training_data.startswith(f"{card.training_data}; size model: 2 images with")
+    assert after.card.training_data_sha256 == card.training_data_sha256
     for name, array in before.arrays.items():
         np.testing.assert_array_equal(after.arrays[name], array)
     assert before.size_model is None and after.size_model is not None
@@ -451,6 +465,47 @@ def test_without_matplotlib_there_is_a_table_and_a_warning(
     assert list(result.warnings) == warned
     assert (tmp_path / "m" / "curves.csv").exists()
     assert not (tmp_path / "m" / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("diam_mean_px", math.nan, "diam_mean_px = nan is not allowed: it must be a positive"),
+        ("diam_mean_px", math.inf, "diam_mean_px = inf is not allowed"),
+        ("seed", 10**23, r"seed = 1\d+ is not allowed: it must be 0 to 9,223,"),
+        ("seed", -1, "seed = -1 is not allowed"),
+        ("validate_every", -2, "validate_every = -2 is not allowed: it must not be negative"),
+    ],
+)
+def test_numbers_that_cannot_be(
+    pairs: Path, tmp_path: Path, name: str, value: float, words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        train(quick_options(pairs, tmp_path / "m", **{name: value}))
+    assert not (tmp_path / "m").exists()
+
+
+def test_many_held_out_images_are_said(pairs: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    for wells, n_held_out in (("aab", 1), ("aabb", 2)):
+        rows = [f"{pairs / str(n % 3)},{well}" for n, well in enumerate(wells)]
+        table.write_text("\n".join(["path,group", *rows]))
+        result = train(quick_options(table, tmp_path / wells, epochs=1))
+        said = [text for text in result.warnings if "are held out to choose" in text]
+        assert len(said) == (n_held_out > 1)
+    assert said[0].startswith("2 of 4 images are held out to choose the best weights by, because")
+
+
+@pytest.mark.parametrize("name", ["nuclei", "generalist", "phase"])
+def test_the_held_out_images_of_published_models_stay_the_same(name: str) -> None:
+    record = json.loads((ROOT / "models" / f"{name}.json").read_text())
+    none = np.empty(0)
+    images = [
+        TrainingImage(one["name"], one["kind"], one["group"], none, none, none, 0.0, 0, "")
+        for one in record["training"] + record["held_out"]
+    ]
+    held_out = hold_out(images, None, record["plan"]["seed"])[1]
+    assert {image.name for image in held_out} == {one["name"] for one in record["held_out"]}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"complete": true}'])

@@ -133,6 +133,17 @@ def test_other_images_get_other_names_and_the_same_one_is_replaced(tmp_path: Pat
     )
 
 
+def test_titles_that_end_like_our_files_are_found_again(tmp_path: Path) -> None:
+    for n, title in enumerate(("000_img.tif", "000.tif")):
+        add_image(tmp_path, correction(pixels=disks(SIZE, seed=n), title=title))
+    assert [image.name for image in read_folder(tmp_path).images] == ["000", "000_2"]
+    sources = find_sources([tmp_path], annotations="labels").sources
+    assert [(one.image.name, one.annotation.name) for one in sources] == [
+        ("000_img.tif", "000_masks.tif"),
+        ("000_2_img.tif", "000_2_masks.tif"),
+    ]
+
+
 def test_a_part_is_annotated_and_the_rest_is_not(tmp_path: Path) -> None:
     labels = squares(10)
     given = correction(labels, predicted=encode_rois(labels, "YX"), part=Part(10, -5, 50, 40))
@@ -153,7 +164,8 @@ def test_a_part_is_annotated_and_the_rest_is_not(tmp_path: Path) -> None:
     ("title", "name"),
     [
         ("../../evil.tif", "_.._evil"), ("a:b*c?.ome.tif", "a_b_c_"), ("  .tif", "tif"),
-        ("cells_masks.tif", "cells_masks"), ("x" * 200, "x" * 80), ("", "image"),
+        ("cells_masks.tif", "cells_masks"), ("000_img.tif", "000"), ("x_img_IMG.png", "x"),
+        ("x" * 200, "x" * 80), ("", "image"),
     ],
 )  # fmt: skip
 def test_titles_become_safe_names(tmp_path: Path, title: str, name: str) -> None:

@@ -242,6 +242,33 @@ def test_each_kind_is_held_out_and_a_single_image_is_not() -> None:
     assert any(i.kind == "z" for i in training)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_large_group_is_trained_on(seed: int) -> None:
+    images = [image(f"b{n}", group="big") for n in range(50)]
+    images += [image(f"s{n}", group=f"small{n}") for n in range(3)]
+    training, held_out = hold_out(images, None, seed)
+    assert {i.group for i in held_out} == {"small0", "small1", "small2"}
+    assert len(training) == 50
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_of_large_groups_only_the_smallest_is_held_out(seed: int) -> None:
+    images = [image(f"{g}{n}", group=g) for g, size in (("a", 9), ("b", 8)) for n in range(size)]
+    assert {i.group for i in hold_out(images, None, seed)[1]} == {"b"}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_kind_is_held_out_as_a_whole(seed: int) -> None:
+    """Group g0 has all images of the kind B, and groups g1 and g2 all of the kind C."""
+    images = [image(f"a{n}", "A", f"g{n}") for n in range(8)]
+    images += [image(f"b{n}", "B", "g0") for n in range(3)]
+    images += [image(f"c{n}", "C", f"g{1 + n}") for n in range(2)]
+    training, held_out = hold_out(images, None, seed)
+    assert {i.kind for i in training} == {"A", "B", "C"}
+    assert held_out and "g0" not in {i.group for i in held_out}
+    assert not {i.group for i in training} & {i.group for i in held_out}
+
+
 def test_one_group_cannot_be_held_out_unless_nothing_has_to_be() -> None:
     images = [image("a", group="g"), image("b", group="g")]
     with pytest.raises(TrainingDataError, match=r"2 annotated images \(of 1 group\).*share 0"):
