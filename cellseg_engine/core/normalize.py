@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import ndimage
 
@@ -48,12 +50,14 @@ def normalize_percentiles(
 
 
 def sample_pixels(image: np.ndarray) -> np.ndarray:
-    """Give the pixels (C, y, x) that the percentiles are taken from: all, or a regular sample."""
-    shape = image.shape[1:]
-    if shape[0] * shape[1] <= LARGE_PIXELS:
+    """Give what the percentiles of an image (C, Y, X) or volume (C, Z, Y, X) are taken from.
+
+    All of it, or a regular sample along each axis.
+    """
+    if math.prod(image.shape[1:]) <= LARGE_PIXELS:
         return image
-    step_y, step_x = (max(1, n // 224) for n in shape)
-    return np.asarray(image[:, ::step_y, ::step_x])
+    every = (slice(None, None, max(1, n // 224)) for n in image.shape[1:])
+    return np.asarray(image[:, *every])
 
 
 def contrast_bounds(sample: np.ndarray, low: float = 1.0, high: float = 99.0) -> np.ndarray:
@@ -72,7 +76,8 @@ def contrast_bounds(sample: np.ndarray, low: float = 1.0, high: float = 99.0) ->
     resolution = RESOLUTIONS * float(np.finfo(precise).eps)
     bounds = np.full((len(sample), 2), np.nan)
     for channel, plane in enumerate(sample):
-        bottom, top = (float(v) for v in np.percentile(plane.astype(precise), (low, high)))
+        number = np.float64 if _exceeds_float32(plane) else precise
+        bottom, top = (float(v) for v in np.percentile(plane.astype(number), (low, high)))
         if top - bottom > resolution * max(abs(bottom), abs(top)):
             bounds[channel] = bottom, top
     return bounds
@@ -89,10 +94,11 @@ def apply_bounds(image: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     scaled = np.zeros(image.shape, np.float32)
     for channel in np.flatnonzero(bounds_have_contrast(bounds)):
         bottom, top = bounds[channel]
-        plane = image[channel].astype(precise)
-        plane -= precise(bottom)
-        plane /= precise(top - bottom)
+        number = np.float64 if top - bottom > np.finfo(np.float32).max else precise
         with np.errstate(over="ignore"):  # infinity, for the caller to see
+            plane = image[channel].astype(number)
+            plane -= number(bottom)
+            plane /= number(top - bottom)
             scaled[channel] = plane
     return scaled
 
@@ -105,6 +111,13 @@ def _precise(dtype: np.dtype) -> type[np.float32] | type[np.float64]:
 def _is_wide(dtype: np.dtype) -> bool:
     """Say whether float32 cannot hold all values of a dtype."""
     return dtype.itemsize > 2 and dtype != np.float32
+
+
+def _exceeds_float32(plane: np.ndarray) -> bool:
+    """Say whether float32 can hold all values of a plane, but not their differences."""
+    if plane.dtype != np.float32:
+        return False
+    return float(plane.max()) - float(plane.min()) > float(np.finfo(np.float32).max)
 
 
 OUTLIER_SPREADS = 5.0

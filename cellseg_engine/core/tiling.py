@@ -223,16 +223,21 @@ class TileBlender:
 def taper_mask(tile_shape: tuple[int, int]) -> np.ndarray:
     """Give the blending weights of a tile, a sigmoid that falls towards its edges.
 
-    ``w(k) = 1 / (1 + exp((|k - mean| - (B / 2 - 20)) / 7.5))`` along each axis with
-    ``B = max(224, tile)``, multiplied, and centre-cropped to the tile (float32). Bandwidth:
-    Stringer et al. 2021, "Tiling and test augmentations".
+    ``w(k) = 1 / (1 + exp((|k - mean| - (B / 2 - 20)) / 7.5))`` along each axis of n px with
+    ``B = max(224, n)``, centre-cropped to n, and multiplied (float32). Bandwidth: Stringer et al.
+    2021, "Tiling and test augmentations".
     """
-    size = max(TILE_PX, *tile_shape)
+    rows, columns = (_taper(n) for n in tile_shape)
+    return np.outer(rows, columns).astype(np.float32)
+
+
+def _taper(length: int) -> np.ndarray:
+    """Give the weights along one axis."""
+    size = max(TILE_PX, length)
     distance = np.abs(np.arange(size) - (size - 1) / 2)
     weight = 1 / (1 + np.exp((distance - (size / 2 - TAPER_INSET_PX)) / TAPER_BANDWIDTH_PX))
-    starts = [size // 2 - n // 2 for n in tile_shape]
-    rows, columns = (weight[s : s + n] for s, n in zip(starts, tile_shape, strict=True))
-    return np.outer(rows, columns).astype(np.float32)
+    start = size // 2 - length // 2
+    return np.asarray(weight[start : start + length])
 
 
 def _pad(shape: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

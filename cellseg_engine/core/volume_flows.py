@@ -20,7 +20,12 @@ _SLICES_AT_ONCE = 16
 
 
 def volume_flows(
-    labels: np.ndarray, variant: FlowVariant = "v3", anisotropy: float = 1.0
+    labels: np.ndarray,
+    variant: FlowVariant = "v3",
+    anisotropy: float = 1.0,
+    *,
+    first_plane: int = 0,
+    depth: int = 0,
 ) -> np.ndarray:
     """Give the flow field of a label volume.
 
@@ -33,6 +38,10 @@ def volume_flows(
     anisotropy
         How many times deeper than wide a voxel is: slices along Z are made with voxels as deep
         as wide, each plane repeated, as the network sees them.
+    first_plane
+        Where the first plane lies in a larger volume of which this is a part.
+    depth
+        Planes of that volume; 0 if this is all of it.
 
     Returns
     -------
@@ -40,6 +49,7 @@ def volume_flows(
     vectors, in steps of the width of a voxel along all axes; 0 outside objects.
     """
     flows = np.zeros((3, *labels.shape), np.float32)
+    rows = _repeat_planes(len(labels), anisotropy, first_plane, depth or len(labels))
     for view in VIEWS:
         slices = view.slices(labels)
         for start in range(0, len(slices), _SLICES_AT_ONCE):
@@ -48,23 +58,39 @@ def volume_flows(
             own = np.zeros((2, *planes.shape), np.float32)
             for index, plane in enumerate(planes):
                 if plane.any():
-                    own[:, index] = _slice_flows(plane, view, variant, anisotropy)
+                    own[:, index] = _slice_flows(plane, view, variant, rows)
             view.slices(flows[view.rows])[part] += own[0]
             view.slices(flows[view.columns])[part] += own[1]
     flows *= np.float32(0.5)
     return flows
 
 
+Repetition = tuple[np.ndarray, np.ndarray]
+"""The plane that each row of a deep slice shows, and the row of each plane; intp."""
+
+
+def _repeat_planes(
+    n_planes: int, anisotropy: float, first_plane: int, depth: int
+) -> Repetition | None:
+    """Say how planes are repeated, by their place in the whole volume; None if they are not."""
+    if anisotropy == 1:
+        return None
+    n_rows = max(1, round(depth * anisotropy))
+    own_rows = nearest_indices(n_rows, depth)[first_plane : first_plane + n_planes]
+    shown = nearest_indices(depth, n_rows) - first_plane
+    seen = np.append(own_rows, np.flatnonzero((shown >= 0) & (shown < n_planes)))
+    rows = slice(seen.min(), seen.max() + 1)
+    return shown[rows].clip(0, n_planes - 1), own_rows - rows.start
+
+
 def _slice_flows(
-    plane: np.ndarray, view: View, variant: FlowVariant, anisotropy: float
+    plane: np.ndarray, view: View, variant: FlowVariant, rows: Repetition | None
 ) -> np.ndarray:
     """Give the flows (2, rows, columns) of one slice."""
-    if view.rows != 0 or anisotropy == 1:
+    if view.rows != 0 or rows is None:
         return labels_to_flows(plane, variant)
-    n_planes = len(plane)
-    n_rows = max(1, round(n_planes * anisotropy))
-    deep = plane[nearest_indices(n_planes, n_rows)]
-    return np.asarray(labels_to_flows(deep, variant)[:, nearest_indices(n_rows, n_planes)])
+    shown, own_rows = rows
+    return np.asarray(labels_to_flows(plane[shown], variant)[:, own_rows])
 
 
 def volume_flow_errors(
@@ -73,6 +99,9 @@ def volume_flow_errors(
     variant: FlowVariant = "v3",
     anisotropy: float = 1.0,
     scale: float = 1.0,
+    *,
+    first_plane: int = 0,
+    depth: int = 0,
 ) -> np.ndarray:
     """Give for every object the mean squared difference between its own and the given flows.
 
@@ -86,6 +115,8 @@ def volume_flow_errors(
         As there.
     scale
         What the given flows are multiplied by first.
+    first_plane, depth
+        As there.
 
     Returns
     -------
@@ -102,7 +133,7 @@ def volume_flow_errors(
             f"Flows of shape {flows.shape} do not fit labels of shape {labels.shape}: "
             "(3, Z, Y, X) and (Z, Y, X) are needed."
         )
-    target = volume_flows(labels, variant, anisotropy)
+    target = volume_flows(labels, variant, anisotropy, first_plane=first_plane, depth=depth)
 
     def difference(z: int) -> np.ndarray:
         by = target[:, z] - np.float32(scale) * flows[:, z]

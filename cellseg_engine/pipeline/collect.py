@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,20 @@ from cellseg_engine.pipeline.volume_masks import VolumeObjects, describe_volume
 from cellseg_engine.settings import Settings
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What is kept of a plane or volume besides its labels and fields."""
+
+    table: dict[str, np.ndarray]
+    style: np.ndarray
+    has_contrast: bool
+    is_extreme: bool
+
+
 class StackWork:
     """Collects the planes or volumes of one image into a `Segmentation`.
+
+    One that is added again takes the place of the former.
 
     Parameters
     ----------
@@ -47,18 +60,26 @@ class StackWork:
         self._flows = np.zeros((n_flows, *fields_shape), np.float32)
         self._logits = np.zeros(fields_shape, np.float32)
         self.keeps_fields = keep_fields
-        self._style = np.zeros(0)
-        self._tables: list[dict[str, np.ndarray]] = []
+        self._parts: dict[int, _Part] = {}
+        self._objects: dict[str, np.ndarray] = {}
         self._tracks: dict[str, np.ndarray] = {}
-        self._blank: list[int] = []
-        self._extreme: list[int] = []
         self._notes: dict[str, None] = {}
-        self._count = 0
         n_channels = stack.pixels.shape[2]
         names = tuple(channel_names) or tuple(("red", "green", "blue") if stack.is_rgb else ())
         self._names = (
             names if len(names) == n_channels else tuple(str(n + 1) for n in range(n_channels))
         )
+
+    @property
+    def n_added(self) -> int:
+        """How many planes or volumes there are so far."""
+        return len(self._parts)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of each plane or volume, int32 of shape (n, Y, X) or (n, Z, Y, X), ids from 1."""
+        frames = self._labels
+        return frames if self._is_volume else frames.reshape(-1, *frames.shape[-2:])
 
     def add_plane(
         self,
@@ -68,7 +89,7 @@ class StackWork:
         plane: PlaneObjects,
         prepared: PreparedPlane,
     ) -> None:
-        """Take over one plane; its ids continue after those of the planes before."""
+        """Take over one plane."""
         t, z = divmod(index, self._stack.pixels.shape[1])
         table = describe_objects(plane, fields)
         n_objects = len(table["label"])
@@ -77,10 +98,9 @@ class StackWork:
                 table[letter] = np.full(n_objects, value)
         for name, channel in zip(self._names, pixels, strict=True):
             table[f"intensity_mean_{name}"] = mean_of_objects(plane.labels, channel.__getitem__)
-        self._take(table, plane.labels, self._labels[t, z])
         if self.keeps_fields:
             fields.write(self._flows[:, t, z], self._logits[t, z])
-        self._note_input(index, fields.fields.style, prepared)
+        self._take(index, plane.labels, table, fields.fields.style, prepared)
 
     def add_volume(
         self,
@@ -90,7 +110,7 @@ class StackWork:
         anisotropy: float,
         prepared: PreparedPlane,
     ) -> None:
-        """Take over the volume of one time point; its ids continue after those before."""
+        """Take over the volume of one time point."""
         table = describe_volume(objects, fields, anisotropy)
         if "T" in self._stack.axes:
             times = np.full(len(table["label"]), t)
@@ -100,39 +120,48 @@ class StackWork:
             table[f"intensity_mean_{name}"] = mean_of_voxels(
                 objects.labels, pixels[:, number].__getitem__
             )
-        self._take(table, objects.labels, self._labels[t])
         if self.keeps_fields:
             fields.write(self._flows[:, t], self._logits[t])
-        self._note_input(t, fields.style, prepared)
+        self._take(t, objects.labels, table, fields.style, prepared)
 
-    def _take(self, table: dict[str, np.ndarray], labels: np.ndarray, out: np.ndarray) -> None:
-        """Keep a table and its labels, with ids that go on."""
-        table["label"] = table["label"] + self._count
-        np.add(labels, self._count, out=out, where=labels > 0)
-        self._count += len(table["label"])
-        self._tables.append(table)
-
-    def _note_input(self, index: int, style: np.ndarray, prepared: PreparedPlane) -> None:
-        self._style = style + (self._style if self._style.size else 0)
-        if not prepared.has_contrast:
-            self._blank.append(index)
-        if prepared.is_extreme:
-            self._extreme.append(index)
+    def _take(
+        self,
+        index: int,
+        labels: np.ndarray,
+        table: dict[str, np.ndarray],
+        style: np.ndarray,
+        prepared: PreparedPlane,
+    ) -> None:
+        self.labels[index] = labels
+        self._parts[index] = _Part(table, style, prepared.has_contrast, prepared.is_extreme)
 
     def note(self, sentences: Sequence[str]) -> None:
         """Keep sentences for the user, each once."""
         self._notes.update(dict.fromkeys(sentences))
 
     def link(self, settings: Settings) -> None:
-        """Give an object one id through its planes, and through time, if wanted."""
+        """Number the objects of all parts.
+
+        An object has one id through its planes, and through time, if wanted.
+        """
+        self._objects = self._number()
         has_planes = self._stack.pixels.shape[1] > 1 and not self._is_volume
         if settings.stitch_threshold > 0 and has_planes:
-            linked = link_planes(self._labels, _join(self._tables), settings.stitch_threshold)
-            self._tables = [linked]
+            self._objects = link_planes(self._labels, self._objects, settings.stitch_threshold)
         if settings.track_threshold > 0:
-            objects = _join(self._tables)
-            followed, self._tracks = follow_objects(self._labels, objects, settings)
-            self._tables = [followed]
+            self._objects, self._tracks = follow_objects(self._labels, self._objects, settings)
+
+    def _number(self) -> dict[str, np.ndarray]:
+        """Let the ids of each part go on after those before; give the table of all."""
+        tables, count = [], 0
+        for labels, part in zip(self.labels, self._in_order(), strict=True):
+            np.add(labels, count, out=labels, where=labels > 0)
+            tables.append(part.table | {"label": part.table["label"] + count})
+            count += len(part.table["label"])
+        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+    def _in_order(self) -> list[_Part]:
+        return [self._parts[index] for index in sorted(self._parts)]
 
     def finish(
         self,
@@ -145,14 +174,15 @@ class StackWork:
         shape = self._stack.label_shape
         n_flows = len(self._flows)
         has_fields = self.keeps_fields
+        style = np.sum([part.style for part in self._in_order()], axis=0)
         return Segmentation(
             labels=self._labels.reshape(shape),
             axes=self._stack.axes,
             flows=self._flows.reshape(n_flows, *shape) if has_fields else self._flows,
             logits=self._logits.reshape(shape) if has_fields else self._logits,
-            style=(self._style / np.linalg.norm(self._style)).astype(np.float32),
+            style=(style / np.linalg.norm(style)).astype(np.float32),
             diameter_px=size.diameter_px,
-            objects=_join(self._tables),
+            objects=self._objects,
             tracks=self._tracks,
             settings=preparation.settings,
             provenance=provenance,
@@ -162,32 +192,29 @@ class StackWork:
     def _warnings(self, preparation: Preparation, size: SizeEstimate) -> tuple[str, ...]:
         settings = preparation.settings
         warnings = [*size.warnings, *self._notes]
+        parts = self._in_order()
+        n_blank = sum(not part.has_contrast for part in parts)
         if preparation.invert and settings.invert == "auto":
             warnings.append(
                 "The background looks bright, so intensities were inverted; set invert to no if "
                 "the objects are bright."
             )
-        if self._extreme:
+        if any(part.is_extreme for part in parts):
             warnings.append(
                 "Some pixels are more than 10,000 times the contrast of the image away from its "
                 "other values and were limited to that; objects around them may be missing. "
                 "Replace such pixels by the background."
             )
-        if self._blank:
-            n, kind = self._stack.n_planes, "planes"
-            if self._is_volume:
-                n, kind = len(self._labels), "volumes"
-            which = "The image has" if n == 1 else f"{len(self._blank)} of {n} {kind} have"
+        if n_blank:
+            kind = "volumes" if self._is_volume else "planes"
+            which = f"{n_blank} of {len(parts)} {kind} have"
+            if len(parts) == 1:
+                which = "The image has"
             warnings.append(
                 f"{which} no contrast between the percentiles {settings.percentile_low:g} and "
                 f"{settings.percentile_high:g}, which counts as empty; if there are a few small "
                 "objects on a constant background, use percentiles 0 and 100."
             )
-        if self._count == 0:
+        if self._objects["label"].size == 0:
             warnings.append("No objects were found.")
         return tuple(warnings)
-
-
-def _join(tables: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Give one table with the rows of several that have the same columns."""
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from cellseg_engine.core.normalize import (
 from cellseg_engine.core.resize import resize_bilinear, scaled_shape
 from cellseg_engine.core.rows import Rows, scale_rows
 from cellseg_engine.core.sums import row_strips
-from cellseg_engine.errors import ChannelError, SettingsError
+from cellseg_engine.errors import ChannelError, ImageError, SettingsError
 from cellseg_engine.pipeline.channels import select_channels
 from cellseg_engine.pipeline.progress import Ticker
 from cellseg_engine.settings import Settings
@@ -40,6 +40,9 @@ class PreparedPlane:
         ndarray of shape (channels of the image, Y, X).
     preparation
         The choices made for the image.
+    sample
+        What the percentiles are taken from, (channels of the image, y, x), if that is not
+        `sample_pixels` of it.
 
     Attributes
     ----------
@@ -52,11 +55,14 @@ class PreparedPlane:
         are limited.
     """
 
-    def __init__(self, pixels: np.ndarray, preparation: Preparation) -> None:
+    def __init__(
+        self, pixels: np.ndarray, preparation: Preparation, sample: np.ndarray | None = None
+    ) -> None:
         self._pixels = pixels
         self._preparation = preparation
         settings = preparation.settings
-        sample = choose_channels(sample_pixels(pixels), preparation)
+        sample = sample_pixels(pixels) if sample is None else sample
+        sample = choose_channels(sample, preparation)
         # the sample of a small plane is all of it, so that channels are chosen only once
         self._chosen = sample if sample.shape[1:] == pixels.shape[1:] else None
         self._bounds = contrast_bounds(sample, settings.percentile_low, settings.percentile_high)
@@ -111,9 +117,9 @@ class Preparation:
     n_channels: int
     invert: bool
 
-    def plane(self, pixels: np.ndarray) -> PreparedPlane:
-        """Prepare one plane (C, Y, X)."""
-        return PreparedPlane(pixels, self)
+    def plane(self, pixels: np.ndarray, sample: np.ndarray | None = None) -> PreparedPlane:
+        """Prepare one plane (C, Y, X); for the sample see `PreparedPlane`."""
+        return PreparedPlane(pixels, self, sample)
 
 
 def prepare_stack(
@@ -121,7 +127,7 @@ def prepare_stack(
 ) -> Preparation:
     """Decide what holds for all planes: the channels, and whether to invert.
 
-    ``invert: auto`` looks at the middle plane.
+    ``invert: auto`` looks at the plane nearest to the middle that shows anything.
 
     Raises
     ------
@@ -138,13 +144,25 @@ def prepare_stack(
     preparation = Preparation(
         settings, stack.is_rgb, tuple(channel_names), n_channels, settings.invert == "yes"
     )
-    middle = stack.pixels[len(stack.pixels) // 2, stack.pixels.shape[1] // 2]
     if settings.invert != "auto":
-        choose_channels(middle[:, :1], preparation)
+        choose_channels(stack.pixels[0, 0, :, :1], preparation)
         return preparation
-    plane = preparation.plane(middle)
-    bright = plane.has_contrast and has_bright_background(plane.first_channel())
-    return Preparation(settings, stack.is_rgb, tuple(channel_names), n_channels, bright)
+    planes = (preparation.plane(pixels) for pixels in _from_the_middle(stack))
+    shown = next((plane for plane in planes if plane.has_contrast), None)
+    is_bright = shown is not None and has_bright_background(shown.first_channel())
+    return replace(preparation, invert=is_bright)
+
+
+def _from_the_middle(stack: PlaneStack) -> Iterator[np.ndarray]:
+    """Yield all planes (C, Y, X), the one in the middle of time and depth first."""
+    n_frames, n_planes = stack.pixels.shape[:2]
+    away = [
+        (abs(t - n_frames // 2), abs(z - n_planes // 2), t, z)
+        for t in range(n_frames)
+        for z in range(n_planes)
+    ]
+    for *_, t, z in sorted(away):
+        yield stack.pixels[t, z]
 
 
 def predict_at_scale(
@@ -156,11 +174,19 @@ def predict_at_scale(
     ------
     SettingsError
         The scaled image would be empty or too large, because the diameter does not fit it.
+    ImageError
+        The network's answer is not finite.
     """
     height, width = plane.shape[1:]
     shape = scaled_shape((height, width), scale) if scale != 1 else (height, width)
+    if min(shape) < 1 and settings.diameter_px == 0:
+        raise SettingsError(
+            f"The image of {height} x {width} px is too narrow to estimate the diameter of its "
+            "objects.",
+            hint="Give diameter_px.",
+        )
     _check_scale(model.card.diam_mean_px, scale, (height, width), shape)
-    return model.predict(
+    fields = model.predict(
         scale_rows(plane, shape),
         overlap=settings.tile_overlap,
         tiling=settings.tiling,
@@ -168,6 +194,13 @@ def predict_at_scale(
         batch_size=settings.batch_size,
         on_batch=ticker.tiles,
     )
+    if not all(np.isfinite(values).all() for values in (*fields.flows, fields.logit)):
+        raise ImageError(
+            f"The network {model.card.name} gave values that are NaN or infinite for this image "
+            f"({model.precision} on {model.device}).",
+            hint="Check the image for extreme values; with precision fp16 or bf16 try fp32.",
+        )
+    return fields
 
 
 def _check_scale(

@@ -1,8 +1,11 @@
-"""Progress and cancel, between the tiles of an image."""
+"""Progress and cancel, between the tiles of an image, and the time that each stage takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cellseg_engine.errors import CancelledError
@@ -68,3 +71,19 @@ class Ticker:
             raise CancelledError("The segmentation was cancelled.")
         if self._report is not None:
             self._report(Progress(self._stage, self._plane, self._n_planes, done, total))
+
+
+class Clock:
+    """Seconds spent in each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Count the time spent inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start

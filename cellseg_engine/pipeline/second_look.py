@@ -2,19 +2,23 @@
 
 Percentiles 1 and 99 (Stringer et al. 2021) are those of the background where objects cover less
 than 1 % of an image: a network then sees its noise as large as 1, and objects many times as
-bright, which it misses. Pixels that stand out and lie in no object give this away.
+bright, which it misses. Pixels that stand out and lie in no object give this away. Each plane of
+a stack, or the volume of each time point, is judged by itself, as percentiles are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from cellseg_engine.core.axes import PlaneStack
-from cellseg_engine.core.normalize import outlier_limit, sample_pixels
+from cellseg_engine.core.labels import areas
+from cellseg_engine.core.normalize import outlier_limit
+from cellseg_engine.core.sums import row_strips
+from cellseg_engine.pipeline.parts import Parts
 from cellseg_engine.pipeline.prepare import Preparation, choose_channels
-from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.settings import Settings
 
 MAX_COVERED = 0.02
@@ -23,125 +27,261 @@ MIN_OUTLIERS = 15
 """Fewer pixels than the smallest object has are dust."""
 ENOUGH_EXPLAINED = 0.5
 """Of the pixels that stand out, inside of objects."""
+MIN_KEPT = 0.9
+"""Of the objects found first, which a second result must have too."""
+SAME_SHARE = 0.5
+"""Of the pixels of an object, in objects of the second result: then it has this one too."""
 _PERCENTILES = ("percentile_low", "percentile_high")
 
 
 @dataclass(frozen=True)
-class Outliers:
-    """The pixels that stand out of the background of an image.
-
-    Attributes
-    ----------
-    places
-        For each plane the indices of these pixels in its flattened sample.
-    percentile
-        The lowest, over planes, of those that are the median of these pixels.
-    """
-
-    places: tuple[np.ndarray, ...]
-    percentile: float
-
-    def explained(self, labels: np.ndarray) -> float:
-        """Give the part of them that lies in objects, 0 to 1; 1 where nothing stands out.
-
-        Parameters
-        ----------
-        labels
-            Of the planes, int32 of shape (..., Y, X).
-        """
-        planes = labels.reshape(-1, 1, *labels.shape[-2:])
-        inside = [
-            np.count_nonzero(sample_pixels(plane).ravel()[where])
-            for plane, where in zip(planes, self.places, strict=True)
-            if where.size
-        ]
-        count = sum(where.size for where in self.places)
-        return sum(inside) / count if count else 1.0
-
-
-@dataclass(frozen=True)
 class SecondLook:
-    """How to look at an image again, and what is hoped to be found.
+    """How to look at a plane or volume again, and what is hoped to be found.
 
     Attributes
     ----------
     preparation
-        With the percentiles that show what stands out.
+        With the high percentile (of a bright background: the low one) that shows what stands out.
+    places
+        Indices of the pixels that stand out, in the flattened plane or volume.
     """
 
     preparation: Preparation
-    outliers: Outliers
+    places: np.ndarray
 
-    def choose(self, first: Segmentation, second: Segmentation) -> Segmentation:
-        """Give the result that has more of what stands out in its objects.
+    @property
+    def used(self) -> dict[str, float]:
+        """The percentiles, as settings."""
+        return {name: getattr(self.preparation.settings, name) for name in _PERCENTILES}
 
-        The second says that it is one.
-        """
-        explained = self.outliers.explained
-        if explained(second.labels) <= explained(first.labels):
-            return first
-        used = {name: getattr(second.settings, name) for name in _PERCENTILES}
-        first_ones = " and ".join(f"{getattr(first.settings, name):g}" for name in _PERCENTILES)
-        warning = (
-            f"The few bright pixels lie outside the percentiles {first_ones} and were not found "
-            f"with them, so the image was looked at again with {used['percentile_low']:.6g} and "
-            f"{used['percentile_high']:.6g}."
-        )
-        return replace(
-            second,
-            settings=first.settings,
-            provenance={**second.provenance, "second_look": used},
-            warnings=(warning, *second.warnings),
-        )
+    def explained(self, labels: np.ndarray) -> float:
+        """Give the part of what stands out that lies in objects, 0 to 1."""
+        return np.count_nonzero(labels.ravel()[self.places]) / self.places.size
 
 
-def plan_second_look(
-    stack: PlaneStack, preparation: Preparation, found: Segmentation
-) -> SecondLook | None:
-    """Decide whether to look at an image again, and with which percentiles.
+def count_lost(first: np.ndarray, second: np.ndarray) -> int:
+    """Give how many objects of the first labels the second ones do not have."""
+    sizes = areas(first)[1:]
+    again = np.bincount(first[second > 0], minlength=sizes.size + 1)[1:]
+    return int(np.count_nonzero(again < SAME_SHARE * sizes))
+
+
+def plan_second_looks(
+    parts: Parts, labels: np.ndarray, preparation: Preparation
+) -> dict[int, SecondLook]:
+    """Decide which parts of an image to look at again, and with which percentiles.
 
     Only after the default ones: others are taken literally.
 
+    Parameters
+    ----------
+    parts
+        The planes, or volumes, of the image.
+    labels
+        Of each of them, int32 of shape (n, ...).
+
     Returns
     -------
-    With the high percentile (of a bright background: the low one) that shows what stands out; or
-    None, where nothing does or it was found.
+    By the number of the part; without those where nothing stands out, or it was found.
     """
-    settings = preparation.settings
-    fields = Settings.model_fields
+    settings, fields = preparation.settings, Settings.model_fields
     if any(getattr(settings, name) != fields[name].default for name in _PERCENTILES):
-        return None
-    if np.count_nonzero(found.labels) > MAX_COVERED * found.labels.size:
-        return None
-    outliers = find_outliers(stack, preparation)
-    if not any(where.size for where in outliers.places) and settings.invert == "auto":
+        return {}
+    sparse = [
+        index
+        for index, part in enumerate(labels)
+        if np.count_nonzero(part) <= MAX_COVERED * part.size
+    ]
+    looks = dict(_find_looks(parts, sparse, preparation))
+    if not looks and len(sparse) == len(labels) and settings.invert == "auto":
         # a background without objects to compare it with is not told to be bright
-        preparation = replace(preparation, invert=not preparation.invert)
-        outliers = find_outliers(stack, preparation)
-    if outliers.explained(found.labels) >= ENOUGH_EXPLAINED:
-        return None
-    name, value = "percentile_high", outliers.percentile
+        flipped = replace(preparation, invert=not preparation.invert)
+        looks = dict(_find_looks(parts, sparse, flipped))
+    return {
+        index: look
+        for index, look in looks.items()
+        if look.explained(labels[index]) < ENOUGH_EXPLAINED
+    }
+
+
+def _find_looks(
+    parts: Parts, indices: Sequence[int], preparation: Preparation
+) -> Iterator[tuple[int, SecondLook]]:
+    """Yield the looks at parts where pixels stand out that the percentiles do not show."""
+    for index in indices:
+        pixels = parts.pixels(index)
+        places = find_outliers(pixels, parts.sample(index), preparation)
+        if places.size >= MIN_OUTLIERS:
+            n_pixels = pixels.shape[1] * pixels.shape[2]
+            yield index, _show(preparation, 100 * (1 - places.size / (2 * n_pixels)), places)
+
+
+def _show(preparation: Preparation, percentile: float, places: np.ndarray) -> SecondLook:
+    """Give the look at which the median of what stands out becomes 1 (of dark objects: 0)."""
+    changes = {"percentile_high": percentile}
     if preparation.invert:
-        name, value = "percentile_low", 100 - outliers.percentile
-    again = replace(preparation, settings=settings.model_copy(update={name: value}))
-    return SecondLook(again, outliers)
+        changes = {"percentile_low": 100 - percentile}
+    settings = preparation.settings.model_copy(update=changes)
+    return SecondLook(replace(preparation, settings=settings), places)
 
 
-def find_outliers(stack: PlaneStack, preparation: Preparation) -> Outliers:
-    """Find the pixels that stand out where the percentiles do not show them."""
+def find_outliers(pixels: np.ndarray, sample: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """Find the pixels that stand out where the percentiles do not show them.
+
+    Parameters
+    ----------
+    pixels
+        ndarray of shape (C, Y, X).
+    sample
+        What percentiles are taken from, (C, y, x).
+
+    Returns
+    -------
+    Their indices in the flattened plane (Y, X).
+    """
     settings = preparation.settings
     low, high = settings.percentile_low, settings.percentile_high
     if preparation.invert:
         low, high = 100 - high, 100 - low
-    places, percentile = [], 100.0
-    for plane in stack.planes():
-        values = choose_channels(sample_pixels(plane), preparation)[0].astype(np.float64)
-        if preparation.invert:
-            values *= -1
-        where = np.flatnonzero(values > outlier_limit(values, low, high))
-        if where.size < MIN_OUTLIERS:
-            where = where[:0]
-        else:
-            percentile = min(percentile, 100 * (1 - where.size / (2 * values.size)))
-        places.append(where)
-    return Outliers(tuple(places), percentile)
+
+    def upright(part: np.ndarray) -> np.ndarray:
+        values: np.ndarray = choose_channels(part, preparation)[0].astype(np.float64)
+        return -values if preparation.invert else values
+
+    limit = outlier_limit(upright(sample), low, high)
+    if np.isinf(limit):
+        return np.zeros(0, np.int64)
+    width = pixels.shape[2]
+    return np.concatenate(
+        [
+            np.flatnonzero(upright(pixels[:, rows]) > limit) + rows.start * width
+            for rows in row_strips((pixels.shape[1], width))
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a second look at a part that found more of what stands out.
+
+    Attributes
+    ----------
+    index
+        Of the part.
+    look
+        The second look.
+    n_first, n_lost
+        Objects found first, and how many of them were not found again.
+    """
+
+    index: int
+    look: SecondLook
+    n_first: int
+    n_lost: int
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the second result counts."""
+        return self.n_first - self.n_lost >= MIN_KEPT * self.n_first
+
+
+def look_again(parts: Parts, labels: np.ndarray, looks: dict[int, SecondLook]) -> list[Outcome]:
+    """Look at parts again; keep what has more of what stands out and all that was found first.
+
+    Parameters
+    ----------
+    parts, labels
+        As for `plan_second_looks`; the labels are those of the results, which change.
+    """
+    outcomes = (_look_at(parts, labels[index], index, look) for index, look in looks.items())
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _look_at(parts: Parts, first: np.ndarray, index: int, look: SecondLook) -> Outcome | None:
+    """Look at one part again; None if it does not show more."""
+    found = parts.segment(index, look.preparation)
+    if look.explained(found.labels) <= look.explained(first):
+        return None
+    outcome = Outcome(index, look, int(first.max()), count_lost(first, found.labels))
+    if outcome.is_taken:
+        found.keep()
+    return outcome
+
+
+@dataclass(frozen=True)
+class Story:
+    """What came of all second looks at an image.
+
+    Attributes
+    ----------
+    outcomes
+        Where they found more of what stands out.
+    n_parts, kind
+        How many ``planes`` or ``volumes`` the image has.
+    """
+
+    outcomes: Sequence[Outcome]
+    n_parts: int
+    kind: str
+
+    @property
+    def taken(self) -> list[Outcome]:
+        """Those whose results count."""
+        return [outcome for outcome in self.outcomes if outcome.is_taken]
+
+    @property
+    def is_inverted(self) -> bool:
+        """Whether those that count inverted the intensities."""
+        return self.taken[0].look.preparation.invert
+
+    def facts(self) -> dict[str, Any]:
+        """Give what run.json says about them; empty where no result of one counts."""
+        if not self.taken:
+            return {}
+        if self.n_parts == 1:
+            return {"second_look": self.taken[0].look.used}
+        return {"second_look": [{self._part: one.index, **one.look.used} for one in self.taken]}
+
+    def warnings(self) -> tuple[str, ...]:
+        """Give sentences for the user."""
+        refused = [outcome for outcome in self.outcomes if not outcome.is_taken]
+        sentences = []
+        if self.taken:
+            seen = "the image was"
+            if self.n_parts > 1:
+                seen = (
+                    f"these {self.kind} were" if len(self.taken) > 1 else f"this {self._part} was"
+                )
+            sentences.append(
+                f"{self._begin(self.taken)}, so {seen} looked at again with {_range(self.taken)}."
+            )
+        if refused:
+            lost = sum(outcome.n_lost for outcome in refused)
+            count = sum(outcome.n_first for outcome in refused)
+            sentences.append(
+                f"{self._begin(refused)}. With {_range(refused)} they are, but {lost} of the "
+                f"{count} objects found first are not, so those were kept."
+            )
+        return tuple(sentences)
+
+    @property
+    def _part(self) -> str:
+        return self.kind.removesuffix("s")
+
+    def _begin(self, outcomes: Sequence[Outcome]) -> str:
+        """Say which pixels were not found."""
+        of_parts = f" of {len(outcomes)} of {self.n_parts} {self.kind}" if self.n_parts > 1 else ""
+        kind = "dark" if outcomes[0].look.preparation.invert else "bright"
+        low, high = (Settings.model_fields[name].default for name in _PERCENTILES)
+        return (
+            f"The few {kind} pixels{of_parts} lie outside the percentiles {low:g} and {high:g} and "
+            "were not found with them"
+        )
+
+
+def _range(outcomes: Sequence[Outcome]) -> str:
+    """Name the percentile that shows what stands out, with its values."""
+    name = _PERCENTILES[not outcomes[0].look.preparation.invert]
+    values = [outcome.look.used[name] for outcome in outcomes]
+    least, most = (f"{value:.6g}" for value in (min(values), max(values)))
+    return f"{name} = {least}" if least == most else f"{name} from {least} to {most}"

@@ -10,13 +10,9 @@ them are those of volumes.
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import platform
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,35 +20,30 @@ import numpy as np
 from cellseg_engine._version import __version__
 from cellseg_engine.backends.flow_unet import FlowUNet
 from cellseg_engine.core.axes import PlaneStack, check_finite, to_planes
-from cellseg_engine.pipeline.blocks import trace_plane
 from cellseg_engine.pipeline.collect import StackWork
-from cellseg_engine.pipeline.masks import derive_iterations, derive_min_area
-from cellseg_engine.pipeline.plane_fields import PlaneFields
-from cellseg_engine.pipeline.prepare import (
-    Preparation,
-    PreparedPlane,
-    predict_at_scale,
-    prepare_stack,
-)
-from cellseg_engine.pipeline.progress import ProgressCallback, Ticker
+from cellseg_engine.pipeline.parts import Call, Parts, Planes, Volumes
+from cellseg_engine.pipeline.prepare import Preparation, PreparedPlane, prepare_stack
+from cellseg_engine.pipeline.progress import Clock, ProgressCallback, Ticker
 from cellseg_engine.pipeline.result import Segmentation
-from cellseg_engine.pipeline.second_look import plan_second_look
-from cellseg_engine.pipeline.size import SizeEstimate, estimate_diameter
+from cellseg_engine.pipeline.second_look import (
+    SecondLook,
+    Story,
+    look_again,
+    plan_second_looks,
+)
+from cellseg_engine.pipeline.size import SizeEstimate, choose_planes, estimate_diameter
 from cellseg_engine.pipeline.tracking import check_trackable
+from cellseg_engine.pipeline.unused import unused_warnings
 from cellseg_engine.pipeline.volume import (
-    Anisotropy,
     VolumeNetwork,
-    area_warnings,
     check_side_model,
     check_volume,
     find_anisotropy,
-    variant_of,
 )
-from cellseg_engine.pipeline.volume_masks import Tracing, trace_volume
+from cellseg_engine.pipeline.volume_masks import limits_px, voxel_um3
 from cellseg_engine.settings import SAME_MODEL, Settings, make_settings
 from cellseg_engine.zoo.store import load_model
 
-MAX_ESTIMATE_PLANES = 5
 _PACKAGES = ("torch", "numpy", "numba", "scipy", "scikit-image", "tifffile")
 
 
@@ -138,128 +129,77 @@ class Segmenter:
         stack = to_planes(image, axes)
         check_trackable(stack, settings)
         check_finite(stack.pixels)
-        anisotropy = None
+        anisotropy, sizes = None, pixel_size_um or {}
         if settings.volume_mode != "planes":
             check_volume(stack, settings)
-            anisotropy = find_anisotropy(settings, pixel_size_um or {})
-        preparation = prepare_stack(stack, settings, channel_names, self.model.card.n_channels)
-        look = _Look(
+            anisotropy = find_anisotropy(settings, sizes)
+            limits_px(settings, voxel_um3(sizes))
+        work = StackWork(stack, keep_fields, channel_names, 2 if anisotropy is None else 3)
+        work.note(() if anisotropy is None else anisotropy.warnings)
+        work.note(unused_warnings(stack, settings))
+        call = Call(
             stack,
-            keep_fields,
-            channel_names,
-            pixel_size_um or {},
+            work,
+            settings,
+            sizes,
             anisotropy,
             diameter_source,
             Ticker(progress, is_cancelled),
-            _Clock(),
+            Clock(),
         )
-        found = self._look(look, preparation)
-        again = plan_second_look(stack, preparation, found)
-        if again is None:
-            return found
-        return again.choose(found, self._look(look, again.preparation))
+        preparation = prepare_stack(stack, settings, channel_names, self.model.card.n_channels)
+        return self._look(call, preparation)
 
-    def _look(self, look: _Look, preparation: Preparation) -> Segmentation:
-        """Find the objects that are seen with one contrast."""
-        settings, stack = preparation.settings, look.stack
-        with look.clock("size"):
-            if settings.diameter_px > 0:
-                size = SizeEstimate(settings.diameter_px, look.diameter_source, 0.0, True)
-            else:
-                size = self._estimate(stack, preparation, settings, look.ticker)
-        is_volume = look.anisotropy is not None
-        work = StackWork(stack, look.keep_fields, look.channel_names, 3 if is_volume else 2)
-        if look.anisotropy is not None:
-            facts = self._segment_volumes(
-                work, look, look.anisotropy, preparation, size.diameter_px
-            )
-        else:
-            facts = self._segment_planes(work, look, preparation, size.diameter_px)
-        provenance = self._provenance(preparation, size, facts, look.clock)
-        return work.finish(preparation, size, provenance, self._model_warnings())
+    def _look(self, call: Call, preparation: Preparation) -> Segmentation:
+        """Find the objects, looking again where what stands out was not found."""
+        work, stack = call.work, call.stack
+        size = self._size(call, [(index, preparation) for index in range(stack.n_planes)])
+        parts = self._parts(call, size)
+        for index in range(len(parts)):
+            parts.segment(index, preparation).keep()
+        looks = plan_second_looks(parts, work.labels, preparation)
+        story = Story((), len(parts), parts.kind)
+        if looks:
+            new_size = self._size_again(call, size, parts, looks)
+            again = self._parts(call, new_size)
+            story = replace(story, outcomes=look_again(again, work.labels, looks))
+            if story.taken:
+                size, parts = new_size, again
+                preparation = replace(preparation, invert=story.is_inverted)
+        with call.clock("labels"):
+            work.link(call.settings)
+        facts = parts.facts | story.facts()
+        provenance = self._provenance(preparation, size, facts, call.clock)
+        warnings = (*story.warnings(), *self._model_warnings())
+        return work.finish(preparation, size, provenance, warnings)
 
-    def _segment_planes(
-        self,
-        work: StackWork,
-        look: _Look,
-        preparation: Preparation,
-        diameter_px: float,
-    ) -> dict[str, Any]:
-        """Segment plane by plane; give facts for the record."""
-        settings, card = preparation.settings, self.model.card
-        stack, ticker, clock = look.stack, look.ticker, look.clock
-        iterations = derive_iterations(settings, diameter_px, card.diam_mean_px)
-        min_area_px = derive_min_area(settings, diameter_px)
-        settings = settings.model_copy(update={"min_area_px": min_area_px})
-        for index, pixels in enumerate(stack.planes()):
-            plane = preparation.plane(pixels)
-            ticker.start("network", index, stack.n_planes)
-            with clock("network"):
-                fields = PlaneFields(
-                    predict_at_scale(
-                        self.model, plane, card.diam_mean_px / diameter_px, settings, ticker
-                    ),
-                    plane.shape[1:],
-                )
-            ticker.start("labels", index, stack.n_planes)
-            with clock("labels"):
-                objects, notes = trace_plane(
-                    fields,
-                    settings,
-                    iterations=iterations,
-                    diameter_px=diameter_px,
-                    variant=card.flow_variant,
-                    on_block=ticker.tiles,
-                )
-                work.add_plane(index, pixels, fields, objects, plane)
-            work.note(notes)
-        with clock("labels"):
-            work.link(settings)
-        return {"iterations": iterations, "min_area_px": min_area_px}
+    def _parts(self, call: Call, size: SizeEstimate) -> Parts:
+        """Give what is segmented by itself, at one diameter."""
+        if call.anisotropy is None:
+            return Planes(self.model, call, size.diameter_px)
+        network = VolumeNetwork(self.model, self.side_model, call.settings)
+        return Volumes(network, call, call.anisotropy, size.diameter_px)
 
-    def _segment_volumes(
-        self,
-        work: StackWork,
-        look: _Look,
-        anisotropy: Anisotropy,
-        preparation: Preparation,
-        diameter_px: float,
-    ) -> dict[str, Any]:
-        """Segment each time point as one volume; give facts for the record."""
-        settings = preparation.settings
-        stack, ticker, clock = look.stack, look.ticker, look.clock
-        work.note((*anisotropy.warnings, *area_warnings(settings)))
-        network = VolumeNetwork(self.model, self.side_model, settings)
-        n_frames = len(stack.pixels)
-        plan = network.plan(
-            stack.pixels, diameter_px, anisotropy.value, keeps_fields=work.keeps_fields
-        )
-        tracing = Tracing(
-            settings,
-            anisotropy.value,
-            derive_iterations(settings, diameter_px, self.model.card.diam_mean_px),
-            variant_of(self.model),
-            math.prod(look.pixel_size_um.get(letter, 0.0) for letter in "ZYX"),
-        )
-        for t in range(n_frames):
-            left = replace(plan, n_frames=n_frames - t)
-            with clock("network"):
-                fields, prepared = network.predict(stack.pixels[t], preparation, left, ticker)
-            ticker.start("labels", t, n_frames)
-            with clock("labels"):
-                objects, notes = trace_volume(
-                    fields,
-                    tracing,
-                    diameter_px=diameter_px,
-                    max_voxels=plan.block_voxels,
-                    on_block=ticker.tiles,
-                )
-                work.add_volume(t, fields, objects, anisotropy.value, prepared)
-            del fields, objects, prepared  # or they would stay while the next ones are made
-            work.note(notes)
-        with clock("labels"):
-            work.link(settings)
-        return {"iterations": tracing.iterations, "volume": network.facts(plan, anisotropy)}
+    def _size(self, call: Call, shown: Sequence[tuple[int, Preparation]]) -> SizeEstimate:
+        """Give the diameter of the objects of an image; see `_estimate`."""
+        given_px = call.settings.diameter_px
+        with call.clock("size"):
+            if given_px > 0:
+                return SizeEstimate(given_px, call.diameter_source, 0.0, True)
+            return self._estimate(call.stack, shown, call.settings, call.ticker)
+
+    def _size_again(
+        self, call: Call, size: SizeEstimate, parts: Parts, looks: Mapping[int, SecondLook]
+    ) -> SizeEstimate:
+        """Give the diameter for second looks: as before, where that is also of other parts."""
+        if size.found_objects and len(looks) < len(parts):
+            return size
+        shown = [
+            (plane, look.preparation)
+            for index, look in looks.items()
+            for plane in parts.planes_of(index)
+        ]
+        return self._size(call, shown)
 
     def _model_warnings(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.model.warnings, *self.side_model.warnings)))
@@ -278,7 +218,8 @@ class Segmenter:
         stack = to_planes(image, axes)
         check_finite(stack.pixels)
         preparation = prepare_stack(stack, settings, channel_names, self.model.card.n_channels)
-        return self._estimate(stack, preparation, settings, Ticker(None, is_cancelled))
+        shown = [(index, preparation) for index in range(stack.n_planes)]
+        return self._estimate(stack, shown, settings, Ticker(None, is_cancelled))
 
     def _with_loaded_model(self, settings: Settings | None) -> Settings:
         """Give the settings of a call; models, device and precision are those loaded."""
@@ -289,15 +230,19 @@ class Segmenter:
         return settings.model_copy(update=loaded)
 
     def _estimate(
-        self, stack: PlaneStack, preparation: Preparation, settings: Settings, ticker: Ticker
+        self,
+        stack: PlaneStack,
+        shown: Sequence[tuple[int, Preparation]],
+        settings: Settings,
+        ticker: Ticker,
     ) -> SizeEstimate:
-        n_planes = stack.n_planes
-        chosen = np.unique(np.linspace(0, n_planes - 1, MAX_ESTIMATE_PLANES + 2).astype(int)[1:-1])
+        """Estimate the diameter on some planes of a stack, each with its preparation."""
         all_planes = list(stack.planes())
 
         def prepared() -> Iterator[PreparedPlane]:
-            for index in chosen:
-                ticker.start("size", int(index), n_planes)
+            for place in choose_planes(len(shown)):
+                index, preparation = shown[place]
+                ticker.start("size", index, stack.n_planes)
                 yield preparation.plane(all_planes[index])
 
         return estimate_diameter(self.model, prepared(), settings, ticker)
@@ -307,7 +252,7 @@ class Segmenter:
         preparation: Preparation,
         size: SizeEstimate,
         facts: dict[str, Any],
-        clock: _Clock,
+        clock: Clock,
     ) -> dict[str, Any]:
         card = self.model.card
         return {
@@ -363,38 +308,3 @@ def segment(
         See `Segmenter` and `Segmenter.segment`.
     """
     return Segmenter(make_settings(settings)).segment(image, axes, **options)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What is the same for each look at an image; see `Segmenter.segment`.
-
-    Attributes
-    ----------
-    anisotropy
-        Of volumes; None where planes are segmented one by one.
-    """
-
-    stack: PlaneStack
-    keep_fields: bool
-    channel_names: Sequence[str]
-    pixel_size_um: Mapping[str, float]
-    anisotropy: Anisotropy | None
-    diameter_source: str
-    ticker: Ticker
-    clock: _Clock
-
-
-class _Clock:
-    """Seconds spent in each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - start

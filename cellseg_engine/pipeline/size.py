@@ -26,6 +26,8 @@ MAX_REFINED_PX = 1024
 """Side of the window that is segmented for the estimate, at the network's scale."""
 MAX_MASK_PX = 2048
 """From twice this side on, the window is looked for in every n-th pixel of the first pass."""
+MAX_PLANES = 5
+"""Of a stack, that are looked at; as many again where these show no objects."""
 FLOW_THRESHOLD = 0.4
 MAX_REFINEMENTS = 6
 CONFIRMED = 1.1
@@ -57,6 +59,22 @@ class SizeEstimate:
     warnings: tuple[str, ...] = ()
 
 
+def choose_planes(count: int) -> list[int]:
+    """Choose the planes of a stack that the estimate looks at, evenly spaced.
+
+    Returns
+    -------
+    At most `MAX_PLANES`, ascending, and after them as many that lie between, for the case that
+    the first show no objects.
+    """
+    if count <= MAX_PLANES:
+        return list(range(count))
+    first = np.linspace(0, count - 1, MAX_PLANES + 2).astype(int)[1:-1]
+    others = np.setdiff1d(np.arange(count), first)
+    more = np.linspace(0, others.size - 1, min(MAX_PLANES, others.size)).astype(int)
+    return [*first.tolist(), *others[more].tolist()]
+
+
 def estimate_diameter(
     model: FlowUNet, planes: Iterable[np.ndarray | Rows], settings: Settings, ticker: Ticker
 ) -> SizeEstimate:
@@ -66,7 +84,7 @@ def estimate_diameter(
     ----------
     planes
         (C, Y, X) each, as the network sees them; the median over those that show objects
-        counts.
+        counts. The first `MAX_PLANES` are looked at, others until one shows objects.
 
     Notes
     -----
@@ -89,9 +107,15 @@ def estimate_diameter(
             False,
             (no_size_model,),
         )
-    pairs = [_estimate_plane(model, plane, settings, ticker) for plane in planes]
-    styles = [style for style, _ in pairs]
-    refined = [diameter for _, diameter in pairs if diameter > 0]
+    styles: list[float] = []
+    refined: list[float] = []
+    for plane in planes:
+        style, diameter = _estimate_plane(model, plane, settings, ticker)
+        styles.append(style)
+        if diameter > 0:
+            refined.append(diameter)
+        if refined and len(styles) >= MAX_PLANES:
+            break
     style_diameter = float(np.median(styles))
     if not refined:
         warning = (
@@ -101,9 +125,9 @@ def estimate_diameter(
         return SizeEstimate(
             model.size_model.diam_mean_px, "training mean", style_diameter, False, (warning,)
         )
-    diameter = float(np.median(refined))
-    warnings = _range_warnings(model, style_diameter, diameter)
-    return SizeEstimate(diameter, "estimate", style_diameter, True, warnings)
+    median = float(np.median(refined))
+    warnings = _range_warnings(model, style_diameter, median)
+    return SizeEstimate(median, "estimate", style_diameter, True, warnings)
 
 
 def _estimate_plane(

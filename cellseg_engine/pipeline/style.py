@@ -10,8 +10,8 @@ import numpy as np
 from cellseg_engine.core.axes import check_finite, to_planes
 from cellseg_engine.pipeline.prepare import predict_at_scale, prepare_stack
 from cellseg_engine.pipeline.progress import Ticker
-from cellseg_engine.pipeline.segmenter import MAX_ESTIMATE_PLANES, Segmenter
-from cellseg_engine.pipeline.size import SizeEstimate
+from cellseg_engine.pipeline.segmenter import Segmenter
+from cellseg_engine.pipeline.size import MAX_PLANES, SizeEstimate, choose_planes
 from cellseg_engine.settings import Settings
 
 MAX_SIDE_PX = 2048
@@ -73,8 +73,7 @@ def image_style(
         size = segmenter.estimate(image, axes, settings=settings, channel_names=channel_names)
     scale = model.card.diam_mean_px / size.diameter_px
     all_planes = list(stack.planes())
-    last = len(all_planes) - 1
-    chosen = np.unique(np.linspace(0, last, MAX_ESTIMATE_PLANES + 2).astype(int)[1:-1])
+    chosen = choose_planes(len(all_planes))[:MAX_PLANES]
     total = np.zeros(0)
     has_contrast = False
     for index in chosen:

@@ -12,6 +12,7 @@ import numpy as np
 from cellseg_engine.backends.flow_unet import FlowUNet
 from cellseg_engine.core.axes import PlaneStack
 from cellseg_engine.core.flow_variants import FlowVariant
+from cellseg_engine.core.normalize import sample_pixels
 from cellseg_engine.core.volumes import (
     VIEWS,
     Fusion,
@@ -37,8 +38,6 @@ from cellseg_engine.settings import Settings
 SAME_DEPTH = 0.05
 """Largest share by which an anisotropy given may differ from the calibration's."""
 MIN_ANISOTROPY, MAX_ANISOTROPY = 0.05, 100.0
-KEEPS_ALL_PX = 1
-"""An area that every object has, which hosts ask for in planes and volumes alike."""
 
 
 @dataclass(frozen=True)
@@ -84,22 +83,6 @@ def check_volume(stack: PlaneStack, settings: Settings) -> None:
             "one.",
             hint="Set volume_mode to planes.",
         )
-
-
-def area_warnings(settings: Settings) -> tuple[str, ...]:
-    """Say that limits of areas, which count in planes, do nothing in volumes."""
-    given = [
-        name
-        for name, is_given in (
-            ("min_area_px", settings.min_area_px > KEEPS_ALL_PX),
-            ("max_area_px", settings.max_area_px > 0),
-        )
-        if is_given
-    ]
-    return tuple(
-        f"{name} counts in planes and was not looked at; use {name.replace('area', 'volume')}."
-        for name in given
-    )
 
 
 def find_anisotropy(settings: Settings, pixel_size_um: Mapping[str, float]) -> Anisotropy:
@@ -316,7 +299,7 @@ def show_volume(pixels: np.ndarray, preparation: Preparation, seen: np.ndarray) 
     The volume normalised, as one plane: all its planes, one below the other.
     """
     n_planes, _, height, _ = pixels.shape
-    tall = preparation.plane(tall_plane(pixels))
+    tall = preparation.plane(tall_plane(pixels), sample_volume(pixels))
     resize_volume(lambda z: tall.rows(z * height, (z + 1) * height), n_planes, seen.shape[1:], seen)
     return tall
 
@@ -325,6 +308,12 @@ def tall_plane(pixels: np.ndarray) -> np.ndarray:
     """Give a volume (Z, C, Y, X) as one plane (C, Z * Y, X), all planes one below the other."""
     n_planes, n_channels, height, width = pixels.shape
     return pixels.transpose(1, 0, 2, 3).reshape(n_channels, n_planes * height, width)
+
+
+def sample_volume(pixels: np.ndarray) -> np.ndarray:
+    """Give the voxels of a volume (Z, C, Y, X) that its percentiles are taken from, (C, n, x)."""
+    sample = sample_pixels(pixels.swapaxes(0, 1))
+    return sample.reshape(len(sample), -1, sample.shape[-1])
 
 
 def copied_bytes(pixels: np.ndarray) -> int:

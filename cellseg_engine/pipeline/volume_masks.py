@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from cellseg_engine.core.labels import (
 from cellseg_engine.core.sums import mean_of_voxels
 from cellseg_engine.core.volume_clustering import cluster_voxels
 from cellseg_engine.core.volume_flows import volume_flow_errors
+from cellseg_engine.errors import SettingsError
 from cellseg_engine.pipeline.blocks import (
     CUT_WARNING,
     Traced,
@@ -176,7 +177,15 @@ def _trace(fields: VolumeFields, tracing: Tracing, window: Window) -> Traced:
     def errors(labels: np.ndarray) -> np.ndarray:
         # A sum of two estimates is measured as their mean.
         scale = 0.5 if tracing.is_cellpose3 else 1.0
-        return volume_flow_errors(labels, flows, tracing.variant, tracing.anisotropy, scale)
+        return volume_flow_errors(
+            labels,
+            flows,
+            tracing.variant,
+            tracing.anisotropy,
+            scale,
+            first_plane=window[0].start,
+            depth=fields.shape[0],
+        )
 
     return Traced(labels, errors)
 
@@ -246,7 +255,7 @@ def clean_volume(labels: np.ndarray, errors: np.ndarray, tracing: Tracing) -> Vo
         Flow error of every id, shape (n + 1,).
     """
     settings = tracing.settings
-    smallest, largest = _limits_px(tracing)
+    smallest, largest = limits_px(settings, tracing.voxel_um3)
     keep = areas(labels) >= max(1, smallest)
     if tracing.has_flow_check:
         keep &= ~(errors > VOLUME_ALLOWANCE * settings.flow_threshold)
@@ -263,14 +272,42 @@ def clean_volume(labels: np.ndarray, errors: np.ndarray, tracing: Tracing) -> Vo
     return VolumeObjects(keep_labels(labels, np.append(False, good)), errors[good])
 
 
-def _limits_px(tracing: Tracing) -> tuple[float, float]:
-    """Give the smallest and the largest volume in voxels."""
-    settings = tracing.settings
-    smallest, largest = float(settings.min_volume_px), float(settings.max_volume_px or math.inf)
-    if settings.min_volume_um3:
-        smallest = max(smallest, settings.min_volume_um3 / tracing.voxel_um3)
-    if settings.max_volume_um3:
-        largest = min(largest, settings.max_volume_um3 / tracing.voxel_um3)
+def voxel_um3(pixel_size_um: Mapping[str, float]) -> float:
+    """Give the volume of a voxel from its size along ``Z``, ``Y`` and ``X``; 0 if not known."""
+    return math.prod(pixel_size_um.get(letter, 0.0) for letter in "ZYX")
+
+
+def limits_px(settings: Settings, one_um3: float) -> tuple[float, float]:
+    """Give the smallest and the largest volume in voxels.
+
+    Parameters
+    ----------
+    one_um3
+        Volume of a voxel, 0 where it is not known; then the limits in µm³ must be 0.
+
+    Raises
+    ------
+    SettingsError
+        No object can be within both.
+    """
+
+    def limits(end: str) -> list[tuple[float, str]]:
+        """Give those that are set, in voxels, and how they are set."""
+        given = {unit: getattr(settings, f"{end}_volume_{unit}") for unit in ("px", "um3")}
+        return [
+            (value if unit == "px" else value / one_um3, f"{end}_volume_{unit} = {value:g}")
+            for unit, value in given.items()
+            if value
+        ]
+
+    smallest, low = max(limits("min"), default=(0.0, ""))
+    largest, high = min(limits("max"), default=(math.inf, ""))
+    if max(1, smallest) > largest:
+        above = f"less than {low}, which is {smallest:.4g}" if low else "less than one"
+        raise SettingsError(
+            f"No object can be so small: {high} is {largest:.4g} voxels, {above}.",
+            hint="Give a larger largest volume, or a smaller smallest one.",
+        )
     return smallest, largest
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cellseg_engine import Segmenter, make_settings
+from cellseg_engine.core.axes import to_planes
+from cellseg_engine.pipeline.prepare import prepare_stack
+from cellseg_engine.pipeline.second_look import find_outliers
+from cellseg_engine.pipeline.volume import sample_volume, tall_plane
 from tests.integration.cli import disks
 
 SIDE = 400
@@ -88,3 +93,77 @@ def test_empty_images_stay_empty(segmenter: Segmenter, kind: str) -> None:
 
 def test_ordinary_images_are_looked_at_once(segmenter: Segmenter) -> None:
     assert "second_look" not in segmenter.segment(disks((240, 260), n=6)).provenance
+
+
+def dense_plane() -> np.ndarray:
+    """Give disks of 24 px all over."""
+    image = np.random.default_rng(2).normal(100, 3, (SIDE, SIDE))
+    y, x = np.mgrid[:SIDE, :SIDE]
+    image[np.hypot(y % 40 - 20, x % 40 - 20) < 12] += 400
+    return image.astype(np.uint16)
+
+
+def test_a_sparse_plane_beside_a_dense_one_is_looked_at_again(segmenter: Segmenter) -> None:
+    stack = np.stack([sparse_image()[0], dense_plane()])
+    result = segmenter.segment(stack, "TYX")
+    assert [np.unique(plane).size - 1 for plane in result.labels] == [1, 100]
+    assert result.objects["label"].tolist() == list(range(1, 102))
+    assert result.objects["t"].tolist() == [0] + [1] * 100
+    (record,) = result.provenance["second_look"]
+    assert record["plane"] == 0
+    assert 99.5 < record["percentile_high"] < 100
+    assert any("of 1 of 2 planes" in warning for warning in result.warnings)
+    dense = segmenter.segment(dense_plane())
+    assert result.diameter_px == pytest.approx(dense.diameter_px, rel=0.02)
+    np.testing.assert_array_equal(result.logits[1] > 0, dense.logits > 0)
+
+
+def test_weak_objects_are_not_lost_to_a_bright_speck(segmenter: Segmenter) -> None:
+    y, x = np.mgrid[:320, :320]
+    image = np.full((320, 320), 100.0)
+    for centre in ((60, 60), (80, 220), (230, 90)):
+        image[np.hypot(y - centre[0], x - centre[1]) < 8.5] += 22
+    image[np.hypot(y - 220, x - 230) < 3.5] += 5000
+    image = ndimage.gaussian_filter(image, 1) + np.random.default_rng(0).normal(0, 4, image.shape)
+    settings = make_settings(segmenter.settings, diameter_px=17)
+    result = segmenter.segment(image.clip(0).astype(np.uint16), settings=settings)
+    assert result.n_objects == 3
+    assert "second_look" not in result.provenance
+    (warning,) = result.warnings
+    assert "With percentile_high = 99.9" in warning
+    assert "3 of the 3 objects found first are not, so those were kept." in warning
+
+
+def outliers(image: np.ndarray, axes: str, **values: object) -> np.ndarray:
+    """Find what stands out of the first plane, or of the volume."""
+    stack = to_planes(image, axes)
+    settings = make_settings({"invert": "no", **values})
+    preparation = prepare_stack(stack, settings, (), 1)
+    pixels = tall_plane(stack.pixels[0])
+    return find_outliers(pixels, sample_volume(stack.pixels[0]), preparation)
+
+
+def test_what_stands_out_of_a_large_plane_is_counted_at_full_resolution() -> None:
+    image = np.random.default_rng(0).normal(100, 4, (3500, 3500)).astype(np.float32)
+    image[1000:1020, 2000:2020] += 600
+    places = outliers(image, "YX")
+    assert places.size == 400
+    assert set(places // 3500) == set(range(1000, 1020))
+
+
+def test_what_stands_out_of_a_volume_is_that_of_all_its_planes() -> None:
+    image = np.random.default_rng(0).normal(100, 4, (50, 60, 60)).astype(np.float32)
+    image[20:30, 20:32, 20:32] += 600  # 4 % of its planes, less than 1 % of the volume
+    places = outliers(image, "ZYX", volume_mode="fuse")
+    assert places.size == 10 * 12 * 12
+    assert set(places // 3600) == set(range(20, 30))
+
+
+def test_a_single_object_of_a_volume_is_found() -> None:
+    image = np.random.default_rng(0).normal(100, 3, (44, 52, 52))
+    z, y, x = np.indices(image.shape)
+    image[(z - 20) ** 2 + (y - 25) ** 2 + (x - 30) ** 2 < 36] += 400
+    settings = make_settings(device="cpu", volume_mode="fuse", anisotropy="1", diameter_px=16)
+    result = Segmenter(settings).segment(image.clip(0).astype(np.uint16), "ZYX")
+    assert result.objects["centroid_z_px"] == pytest.approx([20], abs=1)
+    assert 99.5 < result.provenance["second_look"]["percentile_high"] < 99.9

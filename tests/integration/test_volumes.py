@@ -137,6 +137,18 @@ def test_areas_count_in_planes_only(segmenter: Segmenter) -> None:
     )
 
 
+def test_limits_that_exclude_each_other_are_refused_before_the_network_runs(
+    segmenter: Segmenter,
+) -> None:
+    seen: list[Progress] = []
+    settings = make_settings(segmenter.settings, min_volume_um3=200, max_volume_px=500)
+    with pytest.raises(SettingsError, match="less than min_volume_um3 = 200, which is 800"):
+        segmenter.segment(
+            balls()[1], "ZYX", settings=settings, pixel_size_um=SIZES, progress=seen.append
+        )
+    assert seen == []
+
+
 def test_an_empty_volume_is_a_valid_answer(segmenter: Segmenter) -> None:
     found = run(segmenter, np.zeros((4, 40, 40), np.uint16))
     assert found.n_objects == 0

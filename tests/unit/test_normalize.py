@@ -105,3 +105,20 @@ def test_the_blurred_edge_of_an_object_does_not_hide_it() -> None:
     image = np.random.default_rng(0).normal(100, 10, (200, 200)) + 800 / (1 + np.exp((far - 7) / 2))
     assert np.percentile(image, 99) > 150  # its edge, not the background
     assert (image > outlier_limit(image))[far < 7].all()
+
+
+def test_a_range_beyond_float32_keeps_its_contrast() -> None:
+    reach = np.float32(3e38)
+    image = np.random.default_rng(0).uniform(-reach, reach, (1, 60, 50)).astype(np.float32)
+    normalized, has_contrast = normalize_percentiles(image)
+    assert has_contrast.all()
+    np.testing.assert_allclose(np.percentile(normalized, (1, 99)), (0, 1), atol=1e-5)
+
+
+def test_values_far_outside_the_contrast_become_infinite_and_nothing_else_changes() -> None:
+    image = picture()[:1].astype(np.float32)
+    expected, _ = normalize_percentiles(image)
+    image[0, 0, 0] = np.finfo(np.float32).min
+    found, _ = normalize_percentiles(image)
+    np.testing.assert_allclose(found[0, 1:], expected[0, 1:], atol=1e-2)
+    assert not np.isnan(found).any()

@@ -139,3 +139,14 @@ def test_taper_is_highest_in_the_middle_and_positive_everywhere() -> None:
     assert taper[112, 20] == pytest.approx(0.5, abs=0.05)
     np.testing.assert_allclose(taper, taper[::-1, ::-1])
     np.testing.assert_allclose(taper_mask((128, 208)), taper[48:176, 8:216])
+
+
+@pytest.mark.parametrize("tile_shape", [(640, 408), (408, 640)])
+def test_taper_falls_towards_all_edges_of_tiles_of_unequal_sides(
+    tile_shape: tuple[int, int],
+) -> None:
+    taper = taper_mask(tile_shape)
+    middle = [n // 2 for n in tile_shape]
+    assert taper[middle[0], 0] == pytest.approx(taper[0, middle[1]])
+    assert taper[middle[0], 0] < 0.1
+    assert taper[middle[0], 20] == pytest.approx(0.5, abs=0.05)

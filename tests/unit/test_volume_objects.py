@@ -29,6 +29,7 @@ from cellseg_engine.pipeline.volume_masks import (
     VolumeObjects,
     clean_volume,
     describe_volume,
+    limits_px,
     trace_volume,
 )
 from cellseg_engine.settings import make_settings
@@ -70,9 +71,13 @@ def test_cores_cover_the_volume_once_and_windows_are_bounded(
     assert (seen == 1).all()
 
 
-@pytest.mark.parametrize("anisotropy", [1.0, 1.7])
-def test_blocks_give_the_objects_of_the_whole(anisotropy: float) -> None:
-    fields = noisy_fields(tissue((40, 70, 80), pitch=12, seed=4))
+@pytest.mark.parametrize(
+    ("anisotropy", "shape"), [(1.0, (40, 70, 80)), (1.7, (40, 70, 80)), (2.3, (90, 48, 52))]
+)
+def test_blocks_give_the_objects_of_the_whole(
+    anisotropy: float, shape: tuple[int, int, int]
+) -> None:
+    fields = noisy_fields(tissue(shape, pitch=12, seed=4))
     how = tracing(anisotropy)
     expected, none = trace(fields, 10**9, how)
     found, notes = trace(fields, 50**3, how)
@@ -198,6 +203,35 @@ def test_limits_in_voxels_and_in_microns() -> None:
     assert kept(labels, replace(microns, voxel_um3=2.0)) == [64]
     both = tracing(min_volume_um3=10, max_volume_px=600, **share)
     assert kept(labels, replace(both, voxel_um3=1.0)) == [512, 64]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (
+            {"min_volume_um3": 10, "max_volume_px": 500},
+            "max_volume_px = 500 is 500 voxels, less than min_volume_um3 = 10, which is 1000.",
+        ),
+        (
+            {"max_volume_um3": 0.1},
+            "max_volume_um3 = 0.1 is 10 voxels, less than min_volume_px = 15, which is 15.",
+        ),
+        (
+            {"min_volume_px": 0, "max_volume_um3": 0.001},
+            "max_volume_um3 = 0.001 is 0.1 voxels, less than one.",
+        ),
+    ],
+)
+def test_limits_that_no_object_is_within_are_refused(values: dict[str, float], text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        limits_px(make_settings(values), 0.01)
+    assert text in str(caught.value)
+
+
+def test_limits_in_voxels() -> None:
+    assert limits_px(make_settings(), 0.0) == (15, np.inf)
+    values = {"min_volume_um3": 1, "max_volume_px": 500, "max_volume_um3": 2}
+    assert limits_px(make_settings(values), 0.01) == (100, 200)
 
 
 def test_flow_errors_count_but_for_cellpose3() -> None:

@@ -363,3 +363,17 @@ def test_cellpose3_reads_the_field_beside_the_place_in_blocks_as_in_one_piece() 
     )
     np.testing.assert_array_equal(some + np.array([[1], [2], [1]]), starts)
     np.testing.assert_allclose(theirs, ends, atol=1e-5)
+
+
+@pytest.mark.parametrize("anisotropy", [0.6, 1.7, 2.3])
+@pytest.mark.parametrize(("start", "stop"), [(0, 27), (1, 30), (2, 29), (5, 30)])
+def test_a_part_of_a_volume_has_the_flows_of_the_whole(
+    anisotropy: float, start: int, stop: int
+) -> None:
+    labels = ellipsoids((30, 34, 36), radius=4, seed=3, anisotropy=anisotropy)
+    whole = volume_flows(labels, "v3", anisotropy)[:, start:stop]
+    window = labels[start:stop]
+    part = volume_flows(window, "v3", anisotropy, first_plane=start, depth=30)
+    is_seen = ~np.isin(window, [0, *np.unique(window[[0, -1]])])
+    assert np.unique(window[is_seen]).size >= 9
+    np.testing.assert_allclose(part[:, is_seen], whole[:, is_seen], atol=1e-5)
