@@ -129,7 +129,32 @@ class Connection:
         with self.open(method, path, body=body, **options) as answer:
             return answer.json()
 
-    def prove(self) -> Optional[Dict[str, Any]]:
+    def proven(self, timeout_s: float = SILENCE_TIMEOUT_S) -> "Connection":
+        """Give this connection once what listens has proved that it is the engine.
+
+        Raises
+        ------
+        AccessError
+            It does not know the token, and is not told it.
+        NotRunningError, EngineTimeoutError
+            Nothing answers.
+        """
+        try:
+            health = self.prove(timeout_s)
+        except NotRunningError:
+            raise
+        except EngineLostError:
+            health = None  # something listens, but does not answer as an engine
+        if health is None:
+            raise AccessError(
+                "What listens at {} is no engine with this token.".format(self.url),
+                hint=""
+                if self.pid
+                else "Take address and token from the terminal where `cellseg serve` runs.",
+            )
+        return self
+
+    def prove(self, timeout_s: float = HEALTH_TIMEOUT_S) -> Optional[Dict[str, Any]]:
         """Ask for a proof that the listener knows the token, without telling it the token.
 
         Returns
@@ -146,7 +171,7 @@ class Connection:
             health = self.ask(
                 "GET",
                 "/v1/health?nonce=" + nonce,
-                timeout_s=HEALTH_TIMEOUT_S,
+                timeout_s=timeout_s,
                 with_token=False,
             )
         except (RefusedError, FailedError, AccessError):

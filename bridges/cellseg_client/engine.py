@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from cellseg_client.connection import (
+    HEALTH_TIMEOUT_S,
     SILENCE_TIMEOUT_S,
     Connection,
     Exchange,
@@ -136,13 +137,7 @@ def connect(url: str, token: str) -> Engine:
     EngineLostError, EngineTimeoutError
         Nothing answers.
     """
-    connection = Connection(url, token)
-    if connection.prove() is None:
-        raise AccessError(
-            "What listens at {} is no engine with this token.".format(url),
-            hint="Take address and token from the terminal where `cellseg serve` runs.",
-        )
-    return Engine(connection)
+    return Engine(Connection(url, token).proven(HEALTH_TIMEOUT_S))
 
 
 class Engine:
@@ -183,24 +178,24 @@ class Engine:
 
     def health(self) -> Dict[str, Any]:
         """Ask how it is."""
-        return self._connection.ask("GET", "/v1/health")
+        return self._connection.proven().ask("GET", "/v1/health")
 
     def models(self) -> List[Dict[str, Any]]:
         """Ask for the models it has."""
-        models: List[Dict[str, Any]] = self._connection.ask("GET", "/v1/models")["items"]
+        models: List[Dict[str, Any]] = self._connection.proven().ask("GET", "/v1/models")["items"]
         return models
 
     def schema(self) -> Dict[str, Any]:
         """Ask for the settings it knows, as JSON Schema."""
-        return self._connection.ask("GET", "/v1/schema")
+        return self._connection.proven().ask("GET", "/v1/schema")
 
     def status(self) -> Dict[str, Any]:
         """Ask what it does."""
-        return self._connection.ask("GET", "/v1/status")
+        return self._connection.proven().ask("GET", "/v1/status")
 
     def cancel(self, job: str) -> None:
         """Stop a job, also one of another thread; it ends between two tiles."""
-        self._connection.ask("DELETE", "/v1/jobs/" + job)
+        self._connection.proven().ask("DELETE", "/v1/jobs/" + job)
 
     def segment(  # noqa: PLR0913 - the names of the wire
         self,
@@ -267,18 +262,20 @@ class Engine:
         job = _Job(request, check_array(array), progress, is_cancelled, timeout_s)
         try:
             return self._run(job)
-        except (NotRunningError, FileNotFoundError) as error:
-            # Nothing was asked yet: the engine ended since, for example after an idle hour.
+        except (NotRunningError, AccessError, FileNotFoundError) as error:
+            # Nothing was asked yet: the engine ended since, for example after an idle hour, and
+            # its port may be another program's.
             if self._restart is None:
                 raise
             self._renew(error)
             return self._run(job)
 
     def _run(self, job: _Job) -> Result:
+        connection = self._connection.proven()
         exchange = self._make_exchange()
         image, leftovers = exchange.send(job.array)
         try:
-            answer = job.run(self._connection, image)
+            answer = job.run(connection, image)
         finally:
             for path in leftovers:
                 try:

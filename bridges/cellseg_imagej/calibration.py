@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Any
 
 from cellseg_engine.io.tiff_metadata import unit_in_um
 from cellseg_imagej.java import java_class
 
 MAX_UM = 1e9
+_DEPTH = re.compile(
+    r"^\s*spacing\s*=|spacing between slices|slice thickness|PhysicalSizeZ|voxel ?depth",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What a file calls the distance of its planes."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class Calibration:
         Time from frame to frame in the unit of time, 0 where it is not known.
     time_unit
         For example ``sec``.
+    is_depth_known
+        False where a depth of 1 is what ImageJ assumes and nothing says that it is meant.
     """
 
     pixel_width: float = 1.0
@@ -40,11 +48,12 @@ class Calibration:
     z_origin: float = 0.0
     frame_interval: float = 0.0
     time_unit: str = "sec"
+    is_depth_known: bool = field(default=True, compare=False)
 
     def pixel_size_um(self, axes: str) -> dict[str, float]:
         """Give the size of a pixel in µm along those of ``Z``, ``Y``, ``X`` that the axes have.
 
-        What has no unit of length is left out, as in the Fiji scripts.
+        What has no unit of length, or is not known, is left out, as in the Fiji scripts.
         """
         found = {}
         for letter, size, unit in (
@@ -53,6 +62,8 @@ class Calibration:
             ("Z", self.pixel_depth, self.z_unit),
         ):
             factor = unit_in_um(unit)
+            if letter == "Z" and not self.is_depth_known:
+                continue
             if letter in axes and factor is not None and 0 < abs(size) * factor <= MAX_UM:
                 found[letter] = abs(size) * factor
         return found
@@ -76,7 +87,16 @@ def read_calibration(image: Any) -> Calibration:
         z_origin=float(java.zOrigin),
         frame_interval=float(java.frameInterval),
         time_unit=str(java.getTimeUnit()),
+        is_depth_known=_is_depth_known(image, java),
     )
+
+
+def _is_depth_known(image: Any, java: Any) -> bool:
+    if java.pixelDepth != 1.0 or java.pixelWidth == 1.0:
+        return True
+    info = image.getOriginalFileInfo()
+    description = info.description if info is not None else ""
+    return _DEPTH.search(f"{description or ''}\n{image.getInfoProperty() or ''}") is not None
 
 
 def make_calibration(calibration: Calibration) -> Any:

@@ -46,6 +46,7 @@ def make_app(service: Service, token: str, hosts: set[str]) -> ASGIApp:
             Route("/v1/health", routes.health),
             Route("/v1/schema", routes.schema),
             Route("/v1/models", routes.models),
+            Route("/v1/weights", routes.weights, methods=["POST"]),
             Route("/v1/status", routes.status),
             Route("/v1/thumbnails/{job}.png", routes.thumbnail),
             Route(UPLOAD_PATH, routes.upload, methods=["POST"]),
@@ -102,6 +103,10 @@ class _Routes:
 
     async def models(self, _request: Request) -> Response:
         return _json(await run_in_threadpool(self._service.models))
+
+    async def weights(self, request: Request) -> Response:
+        body = await request.body()
+        return _json(await run_in_threadpool(self._service.weights, body))
 
     async def status(self, _request: Request) -> Response:
         return _json(self._service.status())

@@ -53,6 +53,15 @@ class SegmentRequest(BaseModel):
     )
 
 
+class WeightsRequest(BaseModel):
+    """The body of ``POST /v1/weights``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    wire: int
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
 def parse_request(body: bytes, *, allow_paths: bool) -> tuple[SegmentRequest, Settings]:
     """Give the request and its settings.
 
@@ -69,10 +78,12 @@ def parse_request(body: bytes, *, allow_paths: bool) -> tuple[SegmentRequest, Se
         One sentence says what is wrong.
     """
     request = parse_body(body, SegmentRequest)
-    settings = make_settings(request.settings)
-    for model in (settings.model, settings.model_side_views):
-        _check_model(model, allow_paths)
-    return request, settings
+    return request, _settings_of(request, allow_paths)
+
+
+def parse_weights(body: bytes, *, allow_paths: bool) -> Settings:
+    """Give the settings whose models are asked about; see `parse_request`."""
+    return _settings_of(parse_body(body, WeightsRequest), allow_paths)
 
 
 def parse_body(body: bytes, kind: type[Request]) -> Request:
@@ -118,6 +129,13 @@ def shorten(text: str) -> str:
     """Give a text that is not longer than a message should be."""
     limit = MAX_MESSAGE_CHARACTERS
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _settings_of(request: SegmentRequest | WeightsRequest, allow_paths: bool) -> Settings:
+    settings = make_settings(request.settings)
+    for model in (settings.model, settings.model_side_views):
+        _check_model(model, allow_paths)
+    return settings
 
 
 def _check_model(model: str, allow_paths: bool) -> None:

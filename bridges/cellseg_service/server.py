@@ -151,17 +151,20 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def _watch(self) -> None:
-        """End when idle; remove what nobody fetched."""
+        """End when idle; remove what nobody fetched. What goes wrong is tried again."""
         waited = 0.0
         while not self.should_exit:
             await asyncio.sleep(CHECK_EVERY_S)
             waited += CHECK_EVERY_S
-            if self._service.is_over():
-                log.info("idle for %g s", self._service.options.idle_timeout_s)
-                self.should_exit = True
-            if waited >= min(TIDY_EVERY_S, self._service.options.keep_s):
-                waited = 0.0
-                await asyncio.to_thread(self._service.tidy)
+            try:
+                if self._service.is_over():
+                    log.info("idle for %g s", self._service.options.idle_timeout_s)
+                    self.should_exit = True
+                if waited >= min(TIDY_EVERY_S, self._service.options.keep_s):
+                    waited = 0.0
+                    await asyncio.to_thread(self._service.tidy)
+            except Exception:
+                log.exception("what nobody needs any more cannot be removed now")
 
 
 def _configure(service: Service, token: str, hosts: set[str]) -> uvicorn.Config:

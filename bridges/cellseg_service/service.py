@@ -26,7 +26,8 @@ from cellseg_service import memory
 from cellseg_service.errors import FileNameError
 from cellseg_service.exchange import Exchange, load_array, read_header, remove
 from cellseg_service.jobs import Job, Mailbox, Runner, Scheduler
-from cellseg_service.messages import parse_request
+from cellseg_service.messages import parse_request, parse_weights
+from cellseg_service.model_files import weights_sha256
 from cellseg_service.options import ServiceOptions
 from cellseg_service.training import Training, Trainings
 from cellseg_service.training_messages import (
@@ -141,6 +142,18 @@ class Service:
                 }
             )
         return found
+
+    def weights(self, body: bytes) -> dict[str, Any]:
+        """Give the SHA-256 of the weights that a segmentation with these settings would use.
+
+        Raises
+        ------
+        CellSegError
+            There is no such model, or the request is wrong.
+        """
+        self.touch()
+        settings = parse_weights(body, allow_paths=self.options.is_local)
+        return {"weights_sha256": weights_sha256(settings)}
 
     def describe_folder(self, body: bytes) -> dict[str, Any]:
         """Give what is in a training folder.
@@ -291,8 +304,10 @@ class Service:
         """Remove files that nobody fetched or asked for in time."""
         self.exchange.remove_old(self.options.keep_s, self.scheduler.inputs())
         for files in (self._uploads, self._downloads):
-            for name in [name for name, path in files.items() if not path.exists()]:
-                del files[name]
+            # Of a copy: requests come and go meanwhile, in other threads.
+            for name, path in files.copy().items():
+                if not path.exists():
+                    files.pop(name, None)
 
     def warm_up(self) -> None:
         """Import what is heavy and begin to run jobs; in a thread, while requests come in."""

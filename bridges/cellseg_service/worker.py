@@ -30,6 +30,7 @@ from cellseg_engine.settings import Settings
 from cellseg_service import memory
 from cellseg_service.exchange import Exchange, load_array, read_header, remove
 from cellseg_service.jobs import Event, Job, failure
+from cellseg_service.model_files import find_stamps
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Worker:
 
     def _model(self, settings: Settings) -> SegmenterLike:
         names = (settings.model, settings.model_side_views)
-        key = (*names, settings.precision, *map(_stamps, names))
+        key = (*names, settings.precision, *map(find_stamps, names))
         if key in self._models:
             self._models.move_to_end(key)
             return self._models[key]
@@ -270,24 +271,6 @@ def _preview(
         return None
     step = max(1, -(-max(labels.shape) // THUMBNAIL_PX))
     return plane[::step, ::step].copy(), labels[::step, ::step].copy()
-
-
-def _stamps(model: str) -> tuple[object, ...]:
-    """Say which files a model is, so that one imported anew under its name is loaded anew."""
-    from cellseg_engine.zoo.store import list_models
-
-    for entry in list_models():
-        if entry.name == model:
-            return tuple((str(path), *_stamp(path)) for path in entry.files)
-    return _stamp(Path(model).expanduser())
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        about = path.stat()
-    except (OSError, ValueError):
-        return 0, 0
-    return about.st_mtime_ns, about.st_size
 
 
 def _remove_all(paths: list[Path]) -> None:

@@ -61,6 +61,13 @@ class IdentifyCellsModule(ImageSegmentation):
         model = self.engine_settings["model"]
         if not model.value_text.strip():
             raise ValidationError("Name a model (`cellseg models list` shows them).", model)
+        diameter = self.engine_settings[DIAMETER]
+        if self.diameter_choice.value == own_settings.DIAMETER_GIVEN and diameter.value <= 0:
+            raise ValidationError(
+                "The diameter is 0, but one that is given must be above 0. Measure the typical "
+                "diameter in pixels, or choose '{}'.".format(own_settings.DIAMETER_ESTIMATED),
+                diameter,
+            )
         if self.wants_nuclei.value == own_settings.NUCLEI_FROM_MODEL:
             if self.nuclei_name.value == self.y_name.value:
                 raise ValidationError("Nuclei and cells need different names.", self.nuclei_name)

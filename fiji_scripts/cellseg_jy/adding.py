@@ -5,7 +5,7 @@ from __future__ import unicode_literals
 from ij.gui import Roi
 
 from cellseg_jy import npy, painting, rois, training_set
-from cellseg_jy.launch import ensure
+from cellseg_jy.launch import ask, ensure
 from cellseg_jy.parameters import IMAGE, Parameter, collect
 from cellseg_jy.problems import Problem, has_display, tell
 from cellseg_jy.source import Source, find_image
@@ -119,7 +119,7 @@ def _send(source, folder, found, part):
         about = source.request()
         for name in ("axes", "title", "pixel_size_um"):
             request[name] = about[name]
-        return training_set.ask("/v1/training/images", request)
+        return ask("/v1/training/images", request)
     finally:
         for path in paths:
             npy.delete(path)

@@ -44,6 +44,12 @@ class Connection(object):
         self.pid = pid
         self.exchange = exchange
 
+    @classmethod
+    def of(cls, record):
+        """Give the connection to the engine of that ``engine.json``."""
+        exchange = [record["exchange"], record["exchange_large"]]
+        return cls(record["url"], record["token"], record["pid"], exchange)
+
     def open(self, method, path, body=None, silence_ms=SILENCE_MS, with_token=True):
         """Send a request and give the connection, its answer still to be read.
 

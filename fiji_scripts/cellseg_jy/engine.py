@@ -11,7 +11,7 @@ from java.nio.file import Files, Paths
 
 from cellseg_jy import WIRE, npy
 from cellseg_jy.connection import NotRunning, make_problem
-from cellseg_jy.launch import ensure
+from cellseg_jy.launch import ask, ensure
 from cellseg_jy.problems import Cancelled, Problem
 
 CLIENT = "Fiji " + uuid.uuid4().hex[:12]
@@ -83,6 +83,17 @@ def segment(source, settings, outputs=("labels", "rois", "table"), title=""):
     except (NotRunning, npy.FolderGone):
         # Nothing was asked yet: the engine ended since, for example after an idle hour.
         return _Job(ensure(), source, settings, outputs, title).run()
+
+
+def weights_sha256(settings):
+    """Give the SHA-256 of the weights that a segmentation with these settings would use.
+
+    Raises
+    ------
+    Problem
+        There is no such model.
+    """
+    return ask("/v1/weights", {"settings": settings})["weights_sha256"]
 
 
 class _Job(object):

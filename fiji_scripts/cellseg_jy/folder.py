@@ -2,7 +2,6 @@
 
 from __future__ import unicode_literals
 
-import json
 import time
 
 from ij import IJ
@@ -10,8 +9,8 @@ from java.io import File, IOException
 from java.lang import OutOfMemoryError
 from java.nio.file import Files
 
-from cellseg_jy import listing, outputs, records, segmenting, tables
-from cellseg_jy.engine import segment
+from cellseg_jy import listing, outputs, records, results, segmenting, tables
+from cellseg_jy.engine import segment, weights_sha256
 from cellseg_jy.launch import ensure
 from cellseg_jy.parameters import Parameter, collect
 from cellseg_jy.problems import Cancelled, Problem, has_display, tell
@@ -79,24 +78,27 @@ def _check_folders(values):
 def _run_one(path, stem, values, title):
     """Segment one image and give its row of the summary."""
     start = time.time()
-    run_path = stem + outputs.ENDINGS["run"]
+    kinds = results.kinds_of(values)
+    earlier = results.find_earlier(stem, kinds)
     if values["existing"] == "skip":
-        row = _existing(path, stem, run_path, values)
+        row = _existing(path, stem, kinds, values)
         if row is not None:
             return row
     described = records.describe_source(path)
-    image = listing.open_image(path)
+    image, remarks = listing.open_image(path)
     try:
         source = Source(image)
         result = segment(
             source, segmenting.chosen_settings(values), ("labels", "rois", "table"), title
         )
+        result.warnings = remarks + result.warnings
         outcome = segmenting.Outcome(source, result)
         if source.n_channels > 1 and source.n_slices * source.n_frames > 1:
             outcome.encode_again()
         segmenting.describe(outcome)
         _check_unchanged(path, described)
-        _write(outcome, source, described, stem, _kinds(values))
+        record = records.make_record(source, described, result, results.name_files(stem, kinds))
+        results.write(outcome, record, stem, earlier)
         outcome.labels.flush()
     finally:
         image.changes = False
@@ -113,21 +115,20 @@ def _run_one(path, stem, values, title):
     )
 
 
-def _existing(path, stem, run_path, values):
+def _existing(path, stem, kinds, values):
     """Give the row of results that are there and are those of this run, or None."""
+    run_path = stem + outputs.ENDINGS["run"]
     record = records.read_record(run_path)
     if record is None:
-        for kind in _kinds(values):
-            there = File(stem + outputs.ENDINGS[kind])
-            if there.exists():
-                raise Problem(
-                    "{} is there already and was not written by CellSeg.".format(there.getPath()),
-                    "Move it away, or choose another folder for the results.",
-                    "existing",
-                )
         return None
-    records.check_same(record, run_path, path, values)
-    is_there = all(File(stem + outputs.ENDINGS[kind]).exists() for kind in _kinds(values))
+    records.check_same(
+        record,
+        run_path,
+        path,
+        values,
+        lambda: weights_sha256(segmenting.chosen_settings(values)),
+    )
+    is_there = all(File(stem + outputs.ENDINGS[kind]).exists() for kind in kinds)
     if not record.get("complete", True) or not is_there:
         return None
     return _row(
@@ -147,30 +148,6 @@ def _check_unchanged(path, described):
             "Run again once it is complete.",
             "read",
         )
-
-
-def _kinds(values):
-    """Give the kinds of files that an image gets, as ``cellseg segment`` names them."""
-    tracks = ("tracks",) if values["track_threshold"] > 0 else ()
-    return ("labels", "rois", "table") + tracks + ("run",)
-
-
-def _write(outcome, source, described, stem, kinds):
-    """Write the files of one image, the run.json, which makes them count, last."""
-    parent = File(stem).getParentFile()
-    outputs.check_folder(parent.getPath())
-    names = dict((kind, File(stem + outputs.ENDINGS[kind]).getName()) for kind in kinds)
-    record = records.make_record(source, described, outcome.result, names)
-    begun = dict((key, record[key]) for key in ("format", "sources", "outputs"))
-    begun["complete"] = False
-    run_path = stem + outputs.ENDINGS["run"]
-    outputs.write_text(run_path, json.dumps(begun, indent=2))
-    outputs.write_tiff(stem + outputs.ENDINGS["labels"], outcome.labels)
-    outputs.write_bytes(stem + outputs.ENDINGS["rois"], outcome.archive)
-    outputs.write_text(stem + outputs.ENDINGS["table"], tables.to_csv(outcome.rows))
-    if outcome.tracks is not None:
-        outputs.write_text(stem + outputs.ENDINGS["tracks"], tables.to_csv(outcome.tracks))
-    outputs.write_text(run_path, json.dumps(record, indent=2, sort_keys=True))
 
 
 def _row(path, status, **values):

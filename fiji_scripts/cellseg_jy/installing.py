@@ -14,6 +14,7 @@ from java.lang import String, System
 from java.nio.file import Files, StandardCopyOption
 
 from cellseg_jy import launch, processes
+from cellseg_jy.connection import Connection, NotRunning
 from cellseg_jy.problems import Problem
 from cellseg_jy.pythons import find_maker
 from cellseg_jy.texts import to_text
@@ -86,6 +87,7 @@ def install(package, given_python, watcher):
     _check_config()
     final = environment()
     _check_mark(final)
+    _check_idle()
     maker = find_maker(given_python)
     data_folder().mkdirs()
     new = File(data_folder(), _NAME + ".new")
@@ -205,14 +207,50 @@ def _go_back(final, old):
 
 
 def _end_engine():
-    """End an engine that runs in our environment; one that works is left alone, with a sentence."""
+    """End an engine that runs in our environment; see `_check_idle`."""
+    _check_idle()
+    running = _find_ours()
+    if running:
+        processes.end_engine(python_of(environment()).getPath(), running["pid"])
+
+
+def _check_idle():
+    """Refuse to go on while the engine of our environment works, also for another program.
+
+    Raises
+    ------
+    Problem
+        It does.
+    """
+    if not _find_ours():
+        return
+    record = processes.ask_client(python_of(environment()).getPath(), "ensure")
+    try:
+        status = Connection.of(record).ask("GET", "/v1/status")
+    except (KeyError, NotRunning):
+        return  # it ended meanwhile
+    jobs = status["running"] + status["queued"]
+    work = ["segments for " + (job["client"] or "another program") for job in jobs[:1]]
+    if status.get("training"):
+        work.append("trains a model")
+    if work:
+        raise Problem(
+            "The engine (process {}) {}: nothing was changed.".format(
+                record["pid"], " and ".join(work)
+            ),
+            "Try again when it is done. Engine Status shows what it does, and can end it.",
+            "busy",
+        )
+
+
+def _find_ours():
+    """Give what the client says of an engine that runs in our environment, or None."""
     python = python_of(environment())
     if not python.isFile():
-        return
+        return None
     running = processes.ask_client(python.getPath(), "status")
-    if not running.get("running") or not _is_inside(running.get("python"), environment()):
-        return
-    processes.end_engine(python.getPath(), running["pid"])
+    is_ours = running.get("running") and _is_inside(running.get("python"), environment())
+    return running if is_ours else None
 
 
 def _is_inside(path, folder):

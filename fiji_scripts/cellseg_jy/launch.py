@@ -12,7 +12,8 @@ from java.nio.file import Files
 from java.util import HashMap
 from java.util.concurrent import TimeUnit
 
-from cellseg_jy.connection import Connection
+from cellseg_jy import WIRE
+from cellseg_jy.connection import Connection, NotRunning
 from cellseg_jy.problems import Cancelled, Problem
 from cellseg_jy.processes import NOT_FOR_CHILDREN
 from cellseg_jy.texts import to_text
@@ -74,8 +75,7 @@ def find_running():
     known = IJ.getProperty(KNOWN)
     if known is None:
         return None
-    exchange = [known.get("exchange"), known.get("exchange_large")]
-    connection = Connection(known.get("url"), known.get("token"), known.get("pid"), exchange)
+    connection = Connection.of(known)
     try:
         return connection if connection.prove() else None
     except Problem:
@@ -99,8 +99,22 @@ def ensure():
     for name in ("url", "token", "pid", "exchange", "exchange_large", "python", "version"):
         known.put(name, record.get(name))
     IJ.setProperty(KNOWN, known)
-    exchange = [record["exchange"], record["exchange_large"]]
-    return Connection(record["url"], record["token"], record["pid"], exchange)
+    return Connection.of(record)
+
+
+def ask(path, request):
+    """Send a request to the engine and give its answer; started if none runs.
+
+    Raises
+    ------
+    Problem
+        In the engine's words.
+    """
+    body = dict(request, wire=WIRE)
+    try:
+        return ensure().ask("POST", path, body)
+    except NotRunning:
+        return ensure().ask("POST", path, body)
 
 
 def _ask_client(python):

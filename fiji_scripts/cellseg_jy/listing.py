@@ -5,13 +5,15 @@ from __future__ import unicode_literals
 import re
 
 from ij import IJ, ImagePlus, WindowManager
-from ij.io import FileInfo, Opener, TiffDecoder
+from ij.io import Opener
 from ij.process import ByteProcessor
-from java.io import File, IOException
+from java.io import File
+from java.lang import OutOfMemoryError, Throwable
 from java.nio.file import Files
 
+from cellseg_jy import whole
 from cellseg_jy.outputs import ENDINGS
-from cellseg_jy.problems import Problem
+from cellseg_jy.problems import Problem, describe_error, ends_macro, tell
 
 try:
     from loci.formats import ImageReader
@@ -31,21 +33,14 @@ _OWN_TYPES = (
     Opener.TIFF_AND_DICOM,
     Opener.AVI,
 )
-_PLAIN_TYPES = (
-    FileInfo.GRAY8,
-    FileInfo.COLOR8,
-    FileInfo.GRAY16_SIGNED,
-    FileInfo.GRAY16_UNSIGNED,
-    FileInfo.GRAY32_INT,
-    FileInfo.GRAY32_UNSIGNED,
-    FileInfo.GRAY32_FLOAT,
-    FileInfo.RGB,
-    FileInfo.RGB48,
-)
-"""What has whole bytes for each pixel, one image after another."""
 _IMAGE_ENDINGS = {"tif", "tiff", "lsm", "stk", "png", "jpg", "jpeg", "gif", "bmp", "pgm", "ppm"}
 _IMAGE_ENDINGS |= {"dcm", "dicom", "fits", "fit", "avi"}
 """A file that is called so and cannot be opened is a failure; others are no images."""
+_MICROSCOPE_ENDINGS = {"czi", "dm3", "dm4", "dv", "flex", "ics", "ids", "ims", "ipl", "lei", "lif"}
+_MICROSCOPE_ENDINGS |= {"mrc", "msr", "nd2", "ndpi", "obf", "oib", "oif", "r3d", "scn", "sld"}
+_MICROSCOPE_ENDINGS |= {"svs", "vsi", "zvi"}
+"""Images for Bio-Formats; it says so of a part of them only after a look into the file."""
+_NAMED = 5
 
 
 def find_images(folder, out):
@@ -73,7 +68,9 @@ def find_images(folder, out):
         raise Problem("There is no folder {}.".format(folder), code="input")
     top = root.toPath().toAbsolutePath().normalize()
     skipped = File(out).toPath().toAbsolutePath().normalize()
-    paths = [path for path in _walk(root, skipped) if _is_image(path)]
+    files = list(_walk(root, skipped))
+    paths = [path for path in files if _is_image(path)]
+    _tell_left_out([path for path in files if _ending(path) in _MICROSCOPE_ENDINGS])
     if not paths:
         raise Problem(
             "There is no image in the folder {} that can be opened here.".format(folder),
@@ -82,7 +79,7 @@ def find_images(folder, out):
         )
     relative = [top.relativize(File(path).toPath().toAbsolutePath().normalize()) for path in paths]
     texts = [path.toString().replace("\\", "/") for path in relative]
-    names = [_without_ending(text) for text in texts]
+    names = [without_ending(text) for text in texts]
     lower = [name.lower() for name in names]
     for index, text in enumerate(texts):
         if lower.count(lower[index]) > 1:
@@ -94,19 +91,33 @@ def find_images(folder, out):
 def open_image(path):
     """Open an image without showing it: by ImageJ, or by Bio-Formats where that is needed.
 
+    Returns
+    -------
+    Tuple of the ImagePlus and of sentences that the user should know.
+
     Raises
     ------
     Problem
         It cannot be opened.
     """
+    remarks = []
     _let_errors_pass()
     try:
-        _check_whole(path)
-        if Opener().getFileType(path) in _OWN_TYPES or BF is None:
+        whole.check(path)
+        if _is_for_imagej(path):
             image = IJ.openImage(path)
         else:
             opened = BF.openImagePlus(path)
             image = opened[0] if opened else None
+            remarks = _describe_series(path)
+    except (OutOfMemoryError, Problem):
+        raise
+    except (Exception, Throwable) as error:
+        if ends_macro(error):
+            raise
+        raise Problem(
+            "The file {} cannot be read: {}.".format(path, describe_error(error)), code="read"
+        )
     finally:
         IJ.redirectErrorMessages(False)
     if image is None:
@@ -115,7 +126,43 @@ def open_image(path):
             "here.".format(path),
             code="read",
         )
-    return image
+    return image, remarks
+
+
+def _is_for_imagej(path):
+    """Say whether ImageJ itself opens a file; it would take channels of an OME-TIFF for planes.
+
+    Raises
+    ------
+    Problem
+        It is such an OME-TIFF, and Bio-Formats is not there.
+    """
+    is_own = BF is None or Opener().getFileType(path) in _OWN_TYPES
+    if not is_own or not whole.is_ome_stack(path):
+        return is_own
+    if BF is None:
+        raise Problem(
+            "The file {} is an OME-TIFF of several images, channels, planes or time points, which "
+            "ImageJ alone cannot tell apart.".format(path),
+            "Use Fiji, which has Bio-Formats, or `cellseg segment`.",
+            "read",
+        )
+    return False
+
+
+def _describe_series(path):
+    """Say in one sentence if a file holds more images than the one that is opened."""
+    reader = ImageReader()
+    try:
+        reader.setFlattenedResolutions(False)
+        reader.setId(path)
+        count = reader.getSeriesCount()
+    finally:
+        reader.close()
+    if count < 2:
+        return []
+    text = "The file {} holds {} images (series); the first is read."
+    return [text.format(File(path).getName(), count)]
 
 
 def _let_errors_pass():
@@ -129,30 +176,6 @@ def _let_errors_pass():
     IJ.getImage(None)
     WindowManager.setTempCurrentImage(before)
     IJ.redirectErrorMessages(True)
-
-
-def _check_whole(path):
-    """Refuse a TIFF whose pixels reach beyond its end; ImageJ would fill them up with zeros."""
-    file = File(path)
-    if Opener().getFileType(path) not in (Opener.TIFF, Opener.TIFF_AND_DICOM):
-        return
-    try:
-        pages = TiffDecoder(file.getParent() + File.separator, file.getName()).getTiffInfo()
-    except IOException:
-        return  # of a kind that another reader may know
-    for page in pages or []:
-        strips = zip(page.stripOffsets or [], page.stripLengths or [])
-        end = max([(offset & 0xFFFFFFFF) + length for offset, length in strips] or [0])
-        if page.compression <= FileInfo.COMPRESSION_NONE and page.fileType in _PLAIN_TYPES:
-            size = page.width * page.height * page.getBytesPerPixel()
-            gaps = (page.nImages - 1) * page.getGap()
-            end = max(end, page.getOffset() + page.nImages * size + gaps)
-        if end > file.length():
-            raise Problem(
-                "The file {} is truncated: its pixels should reach to byte {:,} but it has {:,} "
-                "bytes.".format(path, end, file.length()),
-                code="read",
-            )
 
 
 def _walk(folder, skipped):
@@ -192,11 +215,27 @@ def _is_output(entry):
 
 
 def _is_image(path):
-    if path.lower().rpartition(".")[2] in _IMAGE_ENDINGS:
+    if _ending(path) in _IMAGE_ENDINGS:
         return True
     if Opener().getFileType(path) in _OWN_TYPES:
         return True
-    return ImageReader is not None and _is_known_to_bioformats(path)
+    if ImageReader is None:
+        return False
+    return _ending(path) in _MICROSCOPE_ENDINGS or _is_known_to_bioformats(path)
+
+
+def _ending(name):
+    return name.lower().rpartition(".")[2]
+
+
+def _tell_left_out(paths):
+    """Name the images that only Bio-Formats could open, where it is not there."""
+    if paths and ImageReader is None:
+        names = ", ".join(File(path).getName() for path in paths[:_NAMED])
+        more = " and {} more".format(len(paths) - _NAMED) if len(paths) > _NAMED else ""
+        tell(
+            "Left out, since only Bio-Formats (part of Fiji) opens them: {}{}.".format(names, more)
+        )
 
 
 def _is_known_to_bioformats(path):
@@ -207,7 +246,14 @@ def _is_known_to_bioformats(path):
         reader.close()
 
 
-def _without_ending(text):
+def title_stem(title):
+    """Give the title of an image without the ending of a file name, where it has one."""
+    is_file_name = _ending(title) in _IMAGE_ENDINGS | _MICROSCOPE_ENDINGS
+    return without_ending(title) if is_file_name else title
+
+
+def without_ending(text):
+    """Give the path of a file without its ending."""
     lower = text.lower()
     for ending in (".ome.tif", ".ome.tiff"):
         if lower.endswith(ending):

@@ -12,7 +12,7 @@ from cellseg_jy.engine import segment
 from cellseg_jy.labels import show
 from cellseg_jy.parameters import Parameter, collect
 from cellseg_jy.problems import Problem, has_display, tell
-from cellseg_jy.source import Source
+from cellseg_jy.source import Source, file_path
 
 OWN = (
     Parameter("image_folder", "text", "", ()),
@@ -53,13 +53,13 @@ def command(given):
         diameter = content["median_diameter_px"]
     if diameter:
         settings["diameter_px"] = diameter
-    image = listing.open_image(path)
+    image, remarks = listing.open_image(path)
     result = segment(Source(image), settings, ("labels", "rois"))
     found = rois.decode_rois(result.rois)
     _empty_manager(seen, image)
     _close_earlier(done)
     _show(image, path, found, model)
-    for warning in result.warnings:
+    for warning in remarks + result.warnings:
         tell("{}: {}".format(image.getTitle(), warning))
     tell(
         "{}: {} objects by {}, diameter {:.1f} px. {} of {} images are in the training set.".format(
@@ -118,7 +118,7 @@ def _close_earlier(done):
     """
     for number in WindowManager.getIDList() or []:
         image = WindowManager.getImage(number)
-        path = training_set.file_path(image)
+        path = file_path(image)
         if path in done and path == image.getProp(training_set.SOURCE_PROPERTY):
             image.changes = False
             image.close()

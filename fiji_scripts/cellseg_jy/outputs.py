@@ -14,8 +14,10 @@ from cellseg_jy.texts import to_bytes
 ENDINGS = {
     "labels": "_labels.tif",
     "rois": "_rois.zip",
+    "overlay": "_overlay.png",
     "table": "_objects.csv",
     "tracks": "_tracks.csv",
+    "geojson": "_objects.geojson",
     "run": "_run.json",
 }
 """How the files of one image end, as those of ``cellseg segment`` do."""
@@ -71,6 +73,20 @@ def write_tiff(path, image):
     info.pixels = stack.getImageArray() if info.nImages > 1 else image.getProcessor().getPixels()
     info.description = FileSaver(image).getDescriptionString()
     _write(path, TiffEncoder(info).write)
+
+
+def remove(path):
+    """Remove a file, if it is there.
+
+    Raises
+    ------
+    Problem
+        It cannot be removed.
+    """
+    try:
+        Files.deleteIfExists(Paths.get(path, []))
+    except IOException as error:
+        raise _cannot_write(path, error)
 
 
 def _write(path, write):

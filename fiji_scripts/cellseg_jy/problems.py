@@ -74,12 +74,12 @@ def guarded(command, given):
             "Close images, or give it more under Edit > Options > Memory & Threads."
         )
     except (Exception, Throwable) as error:
-        if isinstance(error, Throwable) and error.getMessage() == Macro.MACRO_CANCELED:
+        if ends_macro(error):
             raise
         IJ.log(as_text(traceback.format_exc()))
         show(
             "Internal error of CellSeg: {}\n"
-            "Please report it with the text in the Log window.".format(_describe(error))
+            "Please report it with the text in the Log window.".format(describe_error(error))
         )
     finally:
         IJ.showProgress(1.0)
@@ -116,7 +116,13 @@ def tell(text):
     IJ.log(TITLE + ": " + text)
 
 
-def _describe(error):
+def ends_macro(error):
+    """Say whether an error is the one by which ImageJ ends a macro."""
+    return isinstance(error, Throwable) and error.getMessage() == Macro.MACRO_CANCELED
+
+
+def describe_error(error):
+    """Give kind and text of any error."""
     if isinstance(error, Throwable):
         return as_text(error.toString())
     return as_text("{}: {}").format(type(error).__name__, as_text(error))

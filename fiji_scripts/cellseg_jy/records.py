@@ -15,6 +15,7 @@ from java.util.concurrent import TimeUnit
 
 from cellseg_jy.problems import Problem
 from cellseg_jy.settings import SETTINGS
+from cellseg_jy.source import file_path
 from cellseg_jy.texts import to_text
 
 FORMAT = 1
@@ -36,6 +37,14 @@ def describe_source(path):
         }
     except IOException as error:
         raise Problem("The file {} cannot be read: {}.".format(path, error.getMessage()))
+
+
+def describe_open(image):
+    """Give the same of the file of an open image; of an image without one its title."""
+    path = file_path(image)
+    if path:
+        return describe_source(path)
+    return {"path": image.getTitle(), "bytes": 0, "modified_ns": 0, "sha256": ""}
 
 
 def make_record(source, described, result, names):
@@ -90,27 +99,40 @@ def read_record(path):
         record = json.loads(to_text(Files.readAllBytes(file.toPath())))
         if record["format"] != FORMAT:
             raise ValueError
-        record["sources"][0]["sha256"], record["outputs"].values()
+        record["sources"][0]["sha256"], record["sources"][0]["path"], record["outputs"].values()
         if record.get("complete", True):
             record["settings"]["model"], record["objects"], record["diameter_px"]
+            record["model"]["name"], list(record["model"]["weights_sha256"])
     except (IOException, ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise Problem("{} is not a run.json of this version.".format(path), _HINT, "existing")
     return record
 
 
-def check_same(record, path, image_path, values):
+def check_same(record, path, image_path, values, find_weights):
     """Make sure that results are those that this run would make.
+
+    Parameters
+    ----------
+    record, path
+        The run.json found, and where.
+    image_path, values
+        Of this run.
+    find_weights
+        Gives the SHA-256 of the weights of this run; called where all else is the same.
 
     Raises
     ------
     Problem
-        They come from another or a changed image, or other settings.
+        They come from another or a changed image, other settings or other weights.
     """
     reason = _source_difference(record["sources"], image_path)
     if not reason and record.get("complete", True):
         if record.get("axes_given"):
             reason = "made with other axes: {}".format(record["axes_given"])
-        reason = reason or _settings_difference(record["settings"], values)
+        reason = reason or (
+            _settings_difference(record["settings"], values)
+            or _weights_difference(record["model"], find_weights())
+        )
     if reason:
         raise Problem("{} belongs to results {}.".format(path, reason), _HINT, "existing")
 
@@ -138,6 +160,12 @@ def _settings_difference(then, values):
         and then.get(setting.name, setting.default) != values[setting.name]
     ]
     return "made with other settings: " + ", ".join(changed) if changed else ""
+
+
+def _weights_difference(model, weights_sha256):
+    if list(model["weights_sha256"]) == list(weights_sha256):
+        return ""
+    return "made with other weights of {}".format(model["name"])
 
 
 def _sha256(path):

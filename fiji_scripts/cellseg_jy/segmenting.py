@@ -9,7 +9,7 @@ from ij.plugin.frame import Recorder
 from java.lang import Class
 from java.nio.file import Files, Paths
 
-from cellseg_jy import labels, outputs, rois, tables
+from cellseg_jy import labels, listing, outputs, records, results, rois, tables
 from cellseg_jy.engine import segment
 from cellseg_jy.npy import delete
 from cellseg_jy.parameters import IMAGE, Parameter, collect
@@ -99,12 +99,37 @@ class Outcome(object):
         self.archive = rois.encode_rois(self.rois)
 
 
+class _Target(object):
+    """Where the results of an open image are saved.
+
+    Raises
+    ------
+    Problem
+        No file can be written there, or one would replace what is not of this image.
+    """
+
+    def __init__(self, image, values):
+        outputs.check_folder(values["save_to"])
+        self._stem = "{}/{}".format(values["save_to"].rstrip("/\\"), file_stem(image.getTitle()))
+        self._kinds = results.kinds_of(values)
+        self._described = records.describe_open(image)
+        self._earlier = results.find_earlier(self._stem, self._kinds, self._described["path"])
+
+    def save(self, outcome, source):
+        """Write the files and give the path of the ROI archive."""
+        names = results.name_files(self._stem, self._kinds)
+        record = records.make_record(source, self._described, outcome.result, names)
+        # What is open may be changed, or a part: never the finished results of its file.
+        record.update(complete=False, objects=outcome.n_objects)
+        results.write(outcome, record, self._stem, self._earlier)
+        return self._stem + outputs.ENDINGS["rois"]
+
+
 def command(given):
     """Run the menu command."""
     values = collect(SETTINGS + OWN + (IMAGE,), given)
     image = find_image(values["image"])
-    if values["save_to"]:
-        outputs.check_folder(values["save_to"])
+    target = _Target(image, values) if values["save_to"] else None
     selection = _area_selection(image)
     source = Source(image, selection.getBounds() if selection is not None else None)
     is_open = WindowManager.getImage(image.getID()) is not None
@@ -114,10 +139,12 @@ def command(given):
     outcome = Outcome(source, segment(source, chosen_settings(values), kinds))
     if selection is not None and selection.getMask() is not None:
         outcome.keep_inside(selection)
-    if source.is_part or (source.n_channels > 1 and source.n_slices * source.n_frames > 1):
+    if selection is not None or (source.n_channels > 1 and source.n_slices * source.n_frames > 1):
         outcome.encode_again()
     was_closed = is_open and WindowManager.getImage(image.getID()) is None
-    _show(outcome, image, values, was_closed)
+    describe(outcome)
+    path = target.save(outcome, source) if target else _save_for_this_session(outcome)
+    _show(outcome, image, values, was_closed, path)
     _report(outcome, image, selection, was_closed)
 
 
@@ -157,12 +184,7 @@ def _area_selection(image):
     return None
 
 
-def _show(outcome, image, values, was_closed):
-    describe(outcome)
-    if values["save_to"]:
-        path = _save(outcome, image, values["save_to"])
-    else:
-        path = _save_for_this_session(outcome)
+def _show(outcome, image, values, was_closed, path):
     outcome.labels.setProp(ROIS_PROPERTY, path)
     if not has_display():
         labels.show(outcome.labels)
@@ -197,18 +219,6 @@ def _show_windows(outcome, image, values, was_closed):
         rois.add_to_manager(outcome.rois)
 
 
-def _save(outcome, image, folder):
-    """Write the files and give the path of the ROI archive."""
-    stem = "{}/{}".format(folder.rstrip("/\\"), file_stem(image.getTitle()))
-    outputs.write_tiff(stem + outputs.ENDINGS["labels"], outcome.labels)
-    outputs.write_text(stem + outputs.ENDINGS["table"], tables.to_csv(outcome.rows))
-    if outcome.tracks is not None:
-        outputs.write_text(stem + outputs.ENDINGS["tracks"], tables.to_csv(outcome.tracks))
-    path = stem + outputs.ENDINGS["rois"]
-    outputs.write_bytes(path, outcome.archive)
-    return path
-
-
 def _save_for_this_session(outcome):
     """Write the ROI archive for a macro, where it stays until the next run; headless only."""
     if has_display():
@@ -225,11 +235,7 @@ def _save_for_this_session(outcome):
 
 def file_stem(title):
     """Give a title without its ending and without what file names may not have."""
-    lower = title.lower()
-    for ending in (".ome.tif", ".ome.tiff"):
-        if lower.endswith(ending):
-            title = title[: -len(ending)]
-    stem = title.rpartition(".")[0] or title
+    stem = listing.title_stem(title)
     return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem)
 
 

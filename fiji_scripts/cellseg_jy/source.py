@@ -8,6 +8,7 @@ import jarray
 from ij import CompositeImage, ImagePlus, WindowManager
 from ij.io import FileInfo
 from java.awt import Rectangle
+from java.io import File
 from java.lang import Thread
 
 from cellseg_jy.problems import Problem
@@ -32,6 +33,11 @@ _LONG_UNITS = (
     (r"inches|in", "inch"),
     (r"\u00e5", "angstrom"),
 )
+_DEPTH = re.compile(
+    r"^\s*spacing\s*=|spacing between slices|slice thickness|PhysicalSizeZ|voxel ?depth",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What a file calls the distance of its planes."""
 _SIGN_BIT = 0x8000
 
 
@@ -59,6 +65,15 @@ def find_image(title=""):
     if image is None:
         raise Problem("No image is open.", "Open the image to segment first.", "no-image")
     return image
+
+
+def file_path(image):
+    """Give the path of the file that an image itself was opened from, or nothing."""
+    info = image.getOriginalFileInfo()
+    if info is None or not info.fileName or not info.directory:
+        return ""
+    file = File(info.directory, info.fileName)
+    return file.getCanonicalPath() if file.isFile() else ""
 
 
 class Source(object):
@@ -89,6 +104,7 @@ class Source(object):
         self._is_signed = image.getBitDepth() == 16 and (
             image.getLocalCalibration().isSigned16Bit()
         )
+        self._request = None
         self._set_axes()
 
     def _set_axes(self):
@@ -140,13 +156,15 @@ class Source(object):
         return colours
 
     def request(self):
-        """Give what a request says of the image, beside its array."""
-        return {
-            "axes": self.axes,
-            "channel_names": channel_names(self.image) if "C" in self.axes else [],
-            "pixel_size_um": pixel_size_um(self.image),
-            "title": self.image.getTitle()[:500],
-        }
+        """Give what a request says of the image, beside its array; also once it is closed."""
+        if self._request is None:
+            self._request = {
+                "axes": self.axes,
+                "channel_names": channel_names(self.image) if "C" in self.axes else [],
+                "pixel_size_um": pixel_size_um(self.image),
+                "title": self.image.getTitle()[:500],
+            }
+        return self._request
 
 
 def channel_names(image):
@@ -162,7 +180,10 @@ def channel_names(image):
 
 
 def pixel_size_um(image):
-    """Give the size of a pixel in um along Z, Y, X, as far as the calibration has a length."""
+    """Give the size of a pixel in um along Z, Y, X, as far as the calibration has a length.
+
+    A depth of 1 is also what ImageJ assumes where nothing says how far planes are apart.
+    """
     calibration = image.getCalibration()
     found = {}
     for letter, size, unit in (
@@ -171,10 +192,20 @@ def pixel_size_um(image):
         ("Z", calibration.pixelDepth, calibration.getZUnit()),
     ):
         unit_um = _unit_um(unit)
-        is_there = letter != "Z" or image.getNSlices() > 1
+        is_there = letter != "Z" or (image.getNSlices() > 1 and _has_depth(image))
         if unit_um and is_there and 0 < abs(size) * unit_um <= 1e9:
             found[letter] = abs(size) * unit_um
     return found
+
+
+def _has_depth(image):
+    """Say whether the distance of the planes is more than a default of ImageJ."""
+    calibration = image.getCalibration()
+    if calibration.pixelDepth != 1.0 or calibration.pixelWidth == 1.0:
+        return True
+    info = image.getOriginalFileInfo()
+    description = info.description if info is not None else ""
+    return _DEPTH.search((description or "") + "\n" + (image.getInfoProperty() or "")) is not None
 
 
 def _unit_um(unit):

@@ -8,11 +8,10 @@ from ij.plugin.frame import RoiManager
 from java.io import File
 from java.security import MessageDigest
 
-from cellseg_jy import WIRE, npy
-from cellseg_jy.connection import NotRunning
-from cellseg_jy.launch import ensure
+from cellseg_jy import launch, npy
 from cellseg_jy.parameters import Parameter
 from cellseg_jy.problems import Problem, has_display
+from cellseg_jy.source import file_path
 
 CHANNELS = (
     Parameter("channel", "text", "auto", ()),
@@ -44,24 +43,9 @@ def find_folder(values, name, what):
     return path
 
 
-def ask(path, request):
-    """Send a request to the engine and give its answer; started if none runs.
-
-    Raises
-    ------
-    Problem
-        In the engine's words.
-    """
-    body = dict(request, wire=WIRE)
-    try:
-        return ensure().ask("POST", path, body)
-    except NotRunning:
-        return ensure().ask("POST", path, body)
-
-
 def describe_folder(folder):
     """Give what is in a training folder; a new or empty one has no images."""
-    return ask("/v1/training/folder", {"folder": folder})
+    return launch.ask("/v1/training/folder", {"folder": folder})
 
 
 def chosen_channels(values):
@@ -75,15 +59,6 @@ def source_path(image):
     Of duplicates it is known where Next Image opened the original.
     """
     return file_path(image) or image.getProp(SOURCE_PROPERTY) or ""
-
-
-def file_path(image):
-    """Give the path of the file that an image itself was opened from, or nothing."""
-    info = image.getOriginalFileInfo()
-    if info is None or not info.fileName or not info.directory:
-        return ""
-    file = File(info.directory, info.fileName)
-    return file.getCanonicalPath() if file.isFile() else ""
 
 
 def send_bytes(exchange, data):

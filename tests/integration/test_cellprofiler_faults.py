@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,15 @@ IMAGES = {
     "colour": {"a": np.stack([DISKS // 16, DISKS // 20, DISKS // 40], -1).astype(np.uint8)},
     "stack": {"a": np.stack([DISKS] * 4)},
 }
+DAMAGED = (
+    "revision 99",
+    "too few",
+    "too many",
+    "illegal number",
+    "no number",
+    "no choice",
+    "zero",
+)
 # Revision 1 had no nuclei (13 settings of its own), no linking of planes, no filling of holes and
 # no volumes, no choice of tiles (15 of the engine).
 REVISION_1 = """\
@@ -80,6 +90,7 @@ def damaged(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
         "illegal number": present.replace("threshold:0.5", "threshold:1.5"),
         "no number": present.replace("threshold:0.5", "threshold:half"),
         "no choice": present.replace("Diameter of the objects:Given", "Diameter of the objects:Gi"),
+        "zero": re.sub(r"Diameter \(px\):.*", "Diameter (px):0.0", present),
         "revision 1": REVISION_1,
         "revision 4 like 1": present.replace("settings?:No", "settings?:Yes")
         .replace("Invert:auto", "Invert:no")
@@ -107,8 +118,7 @@ def refused(
         "two-channels": ("two-channels", images["two shapes"]),
         "colour": ("colour", images["colour"]),
     }
-    names = ("revision 99", "too few", "too many", "illegal number", "no number", "no choice")
-    tasks.update({name: (damaged[name], images["one"]) for name in names})
+    tasks.update({name: (damaged[name], images["one"]) for name in DAMAGED})
     outcomes = host.run_all(list(tasks.values()), tmp_path_factory.mktemp("refused"))
     return dict(zip(tasks, outcomes, strict=True))
 
@@ -144,6 +154,7 @@ def values(text: str) -> list[str]:
         ("illegal number", "Probability threshold is 1.5, but must be above 0 and below 1"),
         ("no number", "IdentifyCells, Probability threshold: Value not in decimal format"),
         ("no choice", "IdentifyCells, Diameter of the objects: "),
+        ("zero", "The diameter is 0, but one that is given must be above 0."),
     ],
 )
 def test_a_run_that_cannot_work_says_why_and_writes_nothing(
@@ -159,12 +170,11 @@ def test_a_run_that_cannot_work_says_why_and_writes_nothing(
 def test_damaged_settings_are_named_when_looked_at_and_kept_when_saved(
     host: Host, damaged: dict[str, Path], tmp_path: Path
 ) -> None:
-    names = ("revision 99", "too few", "too many", "illegal number", "no number", "no choice")
     tasks = [
         {"pipeline": str(damaged[name]), "saved": str(tmp_path / f"{name}.cppipe")}
-        for name in names
+        for name in DAMAGED
     ]
-    for name, answer in zip(names, host.ask("keep", tasks), strict=True):
+    for name, answer in zip(DAMAGED, host.ask("keep", tasks), strict=True):
         assert answer["modules"].count("IdentifyCells") == 1
         assert answer["problems"] != [""]
         before = damaged[name].read_text(encoding="utf-8")

@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
+import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT
@@ -25,7 +28,7 @@ from tests.integration.fiji_host import (
     virtual_display,
 )
 from tests.integration.fiji_screen import click_button, take_picture, wait_for_window
-from tests.integration.service import START_S, place, wait_until
+from tests.integration.service import FAKE, START_S, ask, place, segment_body, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in Python is a script")
 
@@ -213,6 +216,47 @@ def test_what_goes_wrong_leaves_nothing(
     left = tree(data)
     left.pop("cellseg-bridges/fiji-install.log", None)
     assert left == before
+
+
+def test_an_engine_at_work_for_another_program_is_left_alone(tmp_path: Path) -> None:
+    data = tmp_path / "user's data"
+    environment = data / "cellseg-bridges" / "fiji-engine"
+    venv.create(environment, with_pip=False)
+    packages = next(environment.glob("lib/python*/site-packages"))
+    lines = [f"import site; site.addsitedir({SITE!r})", str(ROOT), str(ROOT / "bridges")]
+    (packages / "of_this_checkout.pth").write_text("\n".join(lines), encoding="utf-8")
+    (environment / "cellseg-engine-environment.json").write_text('{"version": "0"}')
+    with place(tmp_path / "engine") as there:
+        python = str(environment / "bin" / "python")
+        variables = there.environment(XDG_DATA_HOME=str(data))
+        command = [python, str(FAKE), "--background", *there.options]
+        engine = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
+        there.processes.append(engine)
+        wait_until(there.find, "the start", START_S)
+        variables.pop("CELLSEG_ENGINE_PYTHON")
+        with mini_fiji(lay_out(tmp_path / "Fiji.app", python), variables) as fiji:
+            desk = Desk(fiji, data)
+            np.save(Path(there.record()["exchange"]) / "a.npy", np.eye(64, dtype=np.uint8))
+            slow = {"model": "slow", "iterations": 3000}
+            body = segment_body("a.npy", settings=slow, client="CellProfiler 3")
+            job = threading.Thread(target=ask, args=(there.find(), "POST", "/v1/segment", body))
+            job.start()
+            wait_until(lambda: ask(there.find(), "GET", "/v1/status")[1]["running"], "the job")
+            before = tree(data)
+            sentence = f"The engine (process {engine.pid}) segments for CellProfiler 3: nothing was"
+            for values in ({"action": "remove"}, {"action": "update", "package": "new.whl"}):
+                said = len(fiji.printed)
+                assert desk.run(**values) == ABORTED
+                assert sentence in fiji.printed[said:]
+                assert tree(data) == before
+                assert engine.poll() is None
+            running = ask(there.find(), "GET", "/v1/status")[1]["running"]
+            ask(there.find(), "DELETE", "/v1/jobs/" + running[0]["id"])
+            job.join(20)
+            wait_until(lambda: not ask(there.find(), "GET", "/v1/status")[1]["running"], "the end")
+            assert desk.run(action="remove") is None, fiji.printed
+            assert engine.wait(20) is not None
+            assert not environment.exists()
 
 
 def test_without_python_and_uv_it_says_what_to_get(tmp_path: Path) -> None:

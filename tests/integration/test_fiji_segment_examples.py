@@ -51,7 +51,9 @@ def test_one_image(fiji: ImageJ, tmp_path: Path) -> None:
     said = run(fiji, "one_image.ijm", path)
     assert f"my cells.tif: {expected.max()} objects, diameter 30 px" in said
     saved = sorted(file.name for file in (tmp_path / "cellseg").iterdir())
-    assert saved == ["my cells_labels.tif", "my cells_objects.csv", "my cells_rois.zip"]
+    assert saved == [
+        f"my cells_{end}" for end in ("labels.tif", "objects.csv", "rois.zip", "run.json")
+    ]
     labels = tifffile.imread(tmp_path / "cellseg" / "my cells_labels.tif")
     np.testing.assert_array_equal(labels, expected)
 

@@ -621,6 +621,6 @@ def test_the_old_token_is_a_clear_error(there: Place) -> None:
     stranger = cellseg_client.Engine(
         type(engine._connection)(engine.url, "0" * 64, engine.pid), engine._found
     )
-    with pytest.raises(AccessError, match="The token is missing or wrong"):
+    with pytest.raises(AccessError, match="is no engine with this token"):
         stranger.segment(disks(), "YX")
     assert there.exchanged() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from cellseg_client import Engine, Progress, RefusedError
 from cellseg_engine import Segmenter, make_settings
 from cellseg_engine.cli.demo import DEMO_FOLDER
 from cellseg_engine.io.images import read_image
+from tests.conftest import ROOT
 from tests.integration.cli import Cli, disks
 from tests.integration.service import (
     Place,
@@ -290,3 +292,29 @@ def test_nan_pixels_are_refused(there: Place, engine: Engine) -> None:
     with pytest.raises(RefusedError, match="1 pixels that are NaN"):
         engine.segment(image, "YX", {"diameter_px": 24})
     assert there.exchanged() == []
+
+
+def test_the_weights_that_a_segmentation_would_use(
+    there: Place, engine: Engine, tmp_path: Path
+) -> None:
+    def ask_for(settings: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        body = json.dumps({"wire": 1, "settings": settings}).encode()
+        return ask(there.find(), "POST", "/v1/weights", body)
+
+    image = read_image(demo_image()).pixels[:60, :60]
+    mine = tmp_path / "mine.safetensors"
+    hashes = []
+    for source in ("nuclei-provisional", "phase"):
+        shutil.copy(ROOT / f"models/{source}.safetensors", mine)
+        for models in ({"model": str(mine)}, {"model": "nuclei", "model_side_views": str(mine)}):
+            used = engine.segment(image, "YX", {"diameter_px": 25, "device": "cpu", **models})
+            expected = used.provenance["model"]["weights_sha256"]
+            assert ask_for(models) == (200, {"weights_sha256": expected})
+            hashes.append(tuple(expected))
+    assert len(set(hashes)) == 4
+    assert [len(each) for each in hashes] == [1, 2, 1, 2]
+    mine.unlink()
+    for model, code in ((str(mine), "model-not-found"), ("gone", "model-not-found")):
+        status, answer = ask_for({"model": model})
+        assert (status, answer["error"]["code"]) == (400, code)
+    assert ask_for({"diameter": 3})[0] == 400

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from cellseg_client import EngineStartError, EngineTimeoutError
+from cellseg_client import AccessError, Engine, EngineStartError, EngineTimeoutError
+from cellseg_client.connection import Connection
 from cellseg_client.start import find_or_start
 from cellseg_engine.cli import doctor
 from tests.integration.cli import disks
@@ -46,6 +47,8 @@ class Impostor(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_POST = do_DELETE = do_GET  # noqa: N815 - the names of the base class
 
     def log_message(self, format: str, *arguments: Any) -> None:
         pass
@@ -124,6 +127,30 @@ def test_an_impostor_at_the_old_port_never_sees_the_token(there: Place) -> None:
         engine = there.engine()
         server.shutdown()
     assert engine.url != f"http://127.0.0.1:{server.server_address[1]}"
+    assert Impostor.seen
+    assert not any(token in request for request in Impostor.seen)
+
+
+@pytest.mark.parametrize("kind", ["own", "by address"])
+def test_an_impostor_in_the_place_of_a_known_engine_never_sees_the_token(
+    there: Place, kind: str
+) -> None:
+    there.start(fake=True)
+    found, token = there.engine(), "a" * 64
+    Impostor.seen = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Impostor) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        old = Connection(f"http://127.0.0.1:{server.server_address[1]}", token)
+        if kind == "own":
+            engine = Engine(old, found._found, found._restart)
+            assert engine.segment(disks(), "YX").n_objects == 1
+            assert engine.url == found.url
+        else:
+            engine = Engine(old)
+            for use in (lambda: engine.segment(disks(), "YX"), engine.status, engine.models):
+                with pytest.raises(AccessError, match="is no engine with this token"):
+                    use()
+        server.shutdown()
     assert Impostor.seen
     assert not any(token in request for request in Impostor.seen)
 

@@ -1,0 +1,208 @@
+"""What Segment Folder opens in a real headless ImageJ, what it refuses and what it leaves out."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from imagecodecs import jpeg_encode
+
+from tests.integration.fiji_host import ImageJ
+from tests.integration.fiji_runs import SETTINGS, close_all, crop, fiji_with_engine
+from tests.integration.test_fiji_folder import run, summary
+
+OPEN = """
+from cellseg_jy import listing
+from cellseg_jy.problems import Problem
+result = []
+for path in {paths!r}:
+    try:
+        image, remarks = listing.open_image(path)
+        result.append([image.getWidth(), image.getHeight()] + remarks)
+    except Problem as problem:
+        result.append(problem.code + ": " + problem.message)
+"""
+# Stands for Bio-Formats, which is no part of this host.
+BIO_FORMATS = """
+from ij import IJ
+from cellseg_jy import listing
+
+class Reader(object):
+    def isThisType(self, path, may_open):
+        return False
+    def setFlattenedResolutions(self, wanted):
+        self.count = 1 if wanted else 3
+    def setId(self, path):
+        pass
+    def getSeriesCount(self):
+        return self.count
+    def close(self):
+        pass
+
+class Formats(object):
+    @staticmethod
+    def openImagePlus(path):
+        return [IJ.createImage(path, "8-bit ramp", 30, 20, 1)]
+
+listing.ImageReader, listing.BF = Reader, Formats
+try:
+    found = listing.find_images({folder!r}, {folder!r} + "/out")
+    result = [[name, listing.open_image(path)[1]] for path, name in found]
+finally:
+    listing.ImageReader = listing.BF = None
+"""
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageJ]:
+    with fiji_with_engine(tmp_path_factory.mktemp("fiji")) as (fiji, _):
+        yield fiji
+
+
+@pytest.fixture
+def fiji(host: ImageJ) -> Iterator[ImageJ]:
+    yield host
+    close_all(host)
+
+
+def fits(pixels: np.ndarray) -> bytes:
+    sizes = {"BITPIX": 8, "NAXIS": 2, "NAXIS1": pixels.shape[1], "NAXIS2": pixels.shape[0]}
+    cards = [f"{'SIMPLE':<8}= {'T':>20}", *(f"{k:<8}= {v:>20}" for k, v in sizes.items()), "END"]
+    header = "".join(card.ljust(80) for card in cards).ljust(2880).encode()
+    return header + pixels.tobytes() + bytes(-pixels.size % 2880)
+
+
+def make_files() -> dict[str, bytes]:
+    """Give one picture as the bytes of files of several formats."""
+    pixels = crop(100, 200, 90, 110)
+    height, width = pixels.shape
+    wide = pixels.astype(">u2").tobytes()
+    return {
+        "a.jpg": bytes(jpeg_encode(pixels, level=95)),
+        "a.pgm": b"P5\n# a comment\n%d %d\n255\n" % (width, height) + pixels.tobytes(),
+        "b.pgm": b"P5 %d %d 4095\n" % (width, height) + wide,
+        "a.fits": fits(pixels),
+    }
+
+
+def test_files_that_end_too_early_are_refused(fiji: ImageJ, tmp_path: Path) -> None:
+    files = make_files()
+    paths = []
+    for name, data in files.items():
+        for kind, kept in (("whole", len(data)), ("cut", len(data) * 2 // 3), ("head", 60)):
+            paths.append(tmp_path / f"{kind} {name}")
+            paths[-1].write_bytes(data[:kept])
+    found = fiji.python(OPEN.format(paths=[str(path) for path in paths]))
+    for path, answer in zip(paths, found, strict=True):
+        if path.name.startswith("whole"):
+            assert answer == [110, 90], path.name
+        else:
+            assert answer.startswith("read: The file "), (path.name, answer)
+    for path, answer in zip(paths, found, strict=True):
+        if path.name.startswith("cut"):
+            assert answer.startswith(f"read: The file {path} is truncated: "), answer
+
+
+def test_a_jpeg_may_hold_thumbnails_and_other_data(fiji: ImageJ, tmp_path: Path) -> None:
+    data = make_files()["a.jpg"]
+    thumbnail = b"\xff\xe1" + struct.pack(">H", len(data[:400]) + 4) + data[:400] + b"\xff\xd9"
+    within = data[:2] + thumbnail + data[2:]
+    paths = [tmp_path / name for name in ("within.jpg", "behind.jpg", "cut.jpg")]
+    paths[0].write_bytes(within)
+    paths[1].write_bytes(data + b"\xff\xda more")
+    paths[2].write_bytes(within[:-300])
+    whole, behind, cut = fiji.python(OPEN.format(paths=[str(path) for path in paths]))
+    assert whole == behind == [110, 90]
+    assert "it ends before the image does" in cut
+
+
+def test_a_damaged_file_does_not_end_the_run(fiji: ImageJ, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.tif", "c.tif"):
+        tifffile.imwrite(folder / name, crop(150, 60, 60, 70))
+    width, none = b"NAXIS1  = " + b"9".rjust(20), b"NAXIS1  = " + b"nine".rjust(20)
+    (folder / "b.fits").write_bytes(fits(crop(0, 0, 9, 9)).replace(width, none))
+    assert run(fiji, folder, out) == "done", fiji.printed
+    rows = summary(out)
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "a.tif": "ok",
+        "b.fits": "failed",
+        "c.tif": "ok",
+    }
+    assert rows["b.fits"]["error"].startswith(f"The file {folder / 'b.fits'} cannot be read: ")
+    assert "3 images: 2 segmented, 0 were done before, 1 failed." in fiji.printed
+
+
+def test_an_ome_tiff_with_channels_needs_bioformats(fiji: ImageJ, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    gray = crop(150, 60, 60, 70)
+    two = np.stack([255 - gray, gray])
+    ome: dict[str, Any] = {"photometric": "minisblack", "ome": True}
+    for axes in ("CYX", "ZYX", "TYX"):
+        tifffile.imwrite(folder / f"{axes}.ome.tif", two, metadata={"axes": axes}, **ome)
+    with tifffile.TiffWriter(folder / "series.ome.tif", ome=True) as tif:
+        tif.write(gray, metadata={"axes": "YX"})
+        tif.write(gray[:40], metadata={"axes": "YX"})
+    tifffile.imwrite(folder / "one.ome.tif", gray, metadata={"axes": "YX"}, **ome)
+    tifffile.imwrite(folder / "rgb.ome.tif", np.stack([gray] * 3, -1), photometric="rgb", ome=True)
+    assert run(fiji, folder, out) == "done", fiji.printed
+    rows = summary(out)
+    good = {name for name, row in rows.items() if row["status"] == "ok"}
+    assert good == {"one.ome.tif", "rgb.ome.tif"}
+    for name in rows.keys() - good:
+        assert (
+            "is an OME-TIFF of several images, channels, planes or time points"
+            in (rows[name]["error"])
+        )
+        assert "Use Fiji, which has Bio-Formats, or `cellseg segment`." in rows[name]["error"]
+    assert not list(out.glob("CYX*"))
+
+
+def test_a_depth_that_imagej_assumes_is_none(fiji: ImageJ, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    pixels = np.stack([crop(100, 200, 60, 66)] * 4)
+    metadata: dict[str, Any] = {"axes": "ZYX", "unit": "um"}
+    tiff: dict[str, Any] = {"imagej": True, "resolution": (4, 4)}
+    for name, more in (("assumed", {}), ("one", {"spacing": 1.0}), ("two", {"spacing": 2.0})):
+        tifffile.imwrite(folder / f"{name}.tif", pixels, metadata={**metadata, **more}, **tiff)
+    assert run(fiji, folder, out, f"{SETTINGS} volume_mode=fuse") == "done", fiji.printed
+    sizes = {}
+    for name in ("assumed", "one", "two"):
+        record = json.loads((out / f"{name}_run.json").read_text(encoding="utf-8"))
+        sizes[name] = record["pixel_size_um"].get("Z")
+    assert sizes == {"assumed": None, "one": 1.0, "two": 2.0}
+    rows = summary(out)
+    assert "Nothing says how far the planes are apart" in rows["assumed.tif"]["warnings"]
+    assert "Nothing says" not in rows["one.tif"]["warnings"]
+
+
+def test_microscope_files_are_named_where_nothing_opens_them(fiji: ImageJ, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", crop(150, 60, 60, 70))
+    for name in ("b.czi", "c.nd2", "d.dv", "notes.txt"):
+        (folder / name).write_bytes(b"not really")
+    assert run(fiji, folder, out) == "done", fiji.printed
+    sentence = "Left out, since only Bio-Formats (part of Fiji) opens them: b.czi, c.nd2, d.dv."
+    assert sentence in fiji.printed
+
+
+def test_with_bioformats_they_are_opened_and_further_series_named(
+    fiji: ImageJ, tmp_path: Path
+) -> None:
+    for name in ("b.czi", "c.nd2", "d.dv", "e.ims", "notes.txt"):
+        (tmp_path / name).write_bytes(b"not really")
+    found = fiji.python(BIO_FORMATS.format(folder=str(tmp_path)))
+    assert found == [
+        [name[0], [f"The file {name} holds 3 images (series); the first is read."]]
+        for name in ("b.czi", "c.nd2", "d.dv", "e.ims")
+    ]
