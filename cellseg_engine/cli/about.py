@@ -12,18 +12,7 @@ import click
 from cellseg_engine._version import __version__
 from cellseg_engine.cli.options import GivenPath
 from cellseg_engine.errors import ReadError
-
-CITATIONS = (
-    (
-        "Stringer C, Wang T, Michaelos M, Pachitariu M (2021) Cellpose: a generalist algorithm for "
-        "cellular segmentation. Nature Methods 18:100-106. doi:10.1038/s41592-020-01018-x"
-    ),
-    (
-        "Caicedo JC et al. (2019) Nucleus segmentation across imaging experiments: the 2018 Data "
-        "Science Bowl. Nature Methods 16:1247-1253. doi:10.1038/s41592-019-0612-7 (training data "
-        "of nuclei)"
-    ),
-)
+from cellseg_engine.zoo.citations import DATA, METHOD, Citation
 
 
 @click.command(name="about", context_settings={"max_content_width": 100})
@@ -40,10 +29,20 @@ def command(run_file: Path | None) -> None:
     click.echo("Methods paragraph:\n")
     click.echo(methods_paragraph(run) + "\n")
     click.echo("Please cite:\n")
-    for citation in CITATIONS:
-        click.echo(f"- {citation}")
+    click.echo(f"- {METHOD}")
+    for citation in _data_citations(run):
+        click.echo(f"- {citation} (training data)")
     if run_file is None:
         click.echo("\nWith --run NAME_run.json the paragraph states what was used for that image.")
+
+
+def _data_citations(run: dict[str, Any] | None) -> list[Citation]:
+    """Give whose images taught the models of a run; without a run those of the default model."""
+    names = ["nuclei"]
+    if run is not None:
+        side = (run.get("volume") or {}).get("model_side_views") or {}
+        names = [run["model"]["name"], side.get("name", "")]
+    return list(dict.fromkeys(one for name in names for one in DATA.get(name, ())))
 
 
 def methods_paragraph(run: dict[str, Any] | None) -> str:
@@ -73,15 +72,40 @@ def methods_paragraph(run: dict[str, Any] | None) -> str:
         f"Objects were segmented with cellseg-engine {run['cellseg_engine']} (CellSeg Bridges), "
         "which implements the flow-field approach of Stringer et al. (2021), using the model "
         f"{model['name']} (version {model['version']}, {_weights(model, volume)}, "
-        f"{model['licence']}){_views(volume)}. Images ({channels}) were "
-        f"normalised to the {settings['percentile_low']:g} and {settings['percentile_high']:g} "
-        f"percentiles{' and inverted' if run['inverted'] else ''}; the object diameter was {how} "
+        f"{model['licence']}){_chosen(run)}{_views(volume, settings)}. Images ({channels}) were "
+        f"normalised to the {_percentiles(settings)} percentiles{_second_look(run)}"
+        f"{' and inverted' if run['inverted'] else ''}; the object diameter was {how} "
         f"{run['diameter_px']:.1f} px. Pixels with a probability above "
         f"{settings['probability_threshold']:g} were assigned to objects by {run['iterations']} "
         f"steps of the flow dynamics ({settings['interpolation']} interpolation){extra}. "
         f"{_removals(_reasons_in_volumes(settings) if volume else _reasons(settings, smallest))}"
         f"{_linking(settings)} "
         f"The network ran in {run['precision']} on {run['device']}."
+    )
+
+
+def _chosen(run: dict[str, Any]) -> str:
+    """Say that the model was not named by the user, where it was so."""
+    if not run.get("model_suggestion"):
+        return ""
+    return ", chosen for the image by the training images whose styles are nearest"
+
+
+def _percentiles(values: dict[str, float]) -> str:
+    return f"{values['percentile_low']:.6g} and {values['percentile_high']:.6g}"
+
+
+def _second_look(run: dict[str, Any]) -> str:
+    """Say which other percentiles showed what the first ones did not."""
+    looks = run.get("second_look")
+    if not looks:
+        return ""
+    if isinstance(looks, dict):
+        return f" and, since these showed background only, to the {_percentiles(looks)} percentiles"
+    each = ", ".join(sorted({_percentiles(look) for look in looks}))
+    parts = "volumes" if "volume" in looks[0] else "planes"
+    return (
+        f" ({len(looks)} {parts}, of which these showed background only, to the {each} percentiles)"
     )
 
 
@@ -117,17 +141,23 @@ def _shortened(hashes: Sequence[str]) -> str:
     return f"weights SHA-256 {', '.join(f'{one[:12]}...' for one in hashes)}"
 
 
-def _views(volume: dict[str, Any]) -> str:
+def _views(volume: dict[str, Any], settings: dict[str, Any]) -> str:
     """Say how a volume was looked at."""
     if not volume:
         return ""
     side, how = volume["model_side_views"], "averaged"
     if volume["mode"] == "cellpose3":
         how = "summed as in Cellpose 3"
+    smoothed = ""
+    if settings["flow_smoothing_px"]:
+        smoothed = (
+            " and its flow smoothed by a Gaussian with a standard deviation of "
+            f"{settings['flow_smoothing_px']:g} px"
+        )
     return (
         f", in three dimensions: what it finds in all XY slices, and in all XZ and YZ slices the "
         f"model {side['name']} (version {side['version']}, {_shortened(side['weights_sha256'])}), "
-        f"was {how}; planes were {volume['anisotropy']:g} times as far from each other as pixels"
+        f"was {how}{smoothed}; planes were {volume['anisotropy']:g} times as far apart as pixels"
     )
 
 

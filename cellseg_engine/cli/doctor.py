@@ -19,6 +19,7 @@ import click
 
 from cellseg_engine._version import __version__
 from cellseg_engine.cli.options import GivenPath
+from cellseg_engine.errors import CellSegError
 from cellseg_engine.hosts.examine import NOTE, OK, PROBLEM, Finding, examine_hosts
 
 SERVICE_TIMEOUT_S = 20.0
@@ -38,10 +39,7 @@ REQUIRED = (
 OPTIONAL = {
     "openvino": ("bf16 on CPUs with units for it", "pip install 'cellseg-engine[openvino]'"),
     "starlette": ("the engine as a service", "pip install 'cellseg-engine[service]'"),
-    "dask": ("runs on a cluster", "pip install 'cellseg-engine[dask]'"),
-    "zarr": ("OME-Zarr images", "pip install 'cellseg-engine[omezarr]'"),
     "imagej": ("ImageJ from Python", "pip install 'cellseg-engine[imagej]'"),
-    "napari": ("the napari viewer", "pip install 'cellseg-engine[napari]'"),
     "graspologic_native": ("a zoo of your own models", "pip install 'cellseg-engine[zoo]'"),
     "onnx": ("models for other programs", "pip install 'cellseg-engine[export]'"),
     "bioio": (".nd2, .czi and .lif files", "pip install bioio bioio-nd2 bioio-czi bioio-lif"),
@@ -94,10 +92,12 @@ def examine() -> Iterator[Finding]:
 
 
 def _guarded(check: Callable[[], Finding]) -> Finding:
+    name = check.__name__.removeprefix("_check_").replace("_", " ")
     try:
         return check()
+    except CellSegError as error:
+        return Finding(name, PROBLEM, error.message, error.hint)
     except Exception as error:  # noqa: BLE001 (a broken installation can fail in any way)
-        name = check.__name__.removeprefix("_check_").replace("_", " ")
         return Finding(
             name, PROBLEM, f"{type(error).__name__}: {error}", "Install cellseg-engine again."
         )
@@ -139,13 +139,14 @@ def _check_models() -> Finding:
     from cellseg_engine.zoo import store
 
     entries = store.list_models()
-    broken = [entry.name for entry in entries if not store.verify(entry)]
+    broken = [entry for entry in entries if not store.verify(entry)]
     if broken:
+        verb = "is" if len(broken) == 1 else "are"
         return Finding(
             "models",
             PROBLEM,
-            f"{', '.join(broken)} is missing or damaged",
-            "Install cellseg-engine again.",
+            f"{', '.join(entry.name for entry in broken)} {verb} missing or damaged",
+            " ".join(dict.fromkeys(entry.remedy for entry in broken)),
         )
     return Finding("models", OK, ", ".join(entry.name for entry in entries))
 

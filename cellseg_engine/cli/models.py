@@ -48,7 +48,7 @@ def list_command(as_json: bool) -> None:
         click.echo(f"{name}  ({source}{several})\n    {description}")
     click.echo(f"\nImported models are in {store.models_folder()}.")
     if store.absent_models():
-        click.echo("What is not on this computer is got by: cellseg models get NAME --from FILE")
+        click.echo(f"What is not on this computer is got by: {store.get_command('NAME')}")
 
 
 @command.command(name="info")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from cellseg_engine.cli.options import GivenPath
 from cellseg_engine.cli.train_options import (
@@ -91,6 +92,8 @@ def command(
     training = TrainingOptions(paths=paths, out=out, recipe=recipe, settings=settings, **arguments)
 
     def tell(number: int, n_clusters: int, cluster: Cluster) -> None:
+        if install and number == 1:
+            _check_names(out, training.overwrite)
         if as_json:
             print_event("model", number=number, of=n_clusters, model=cluster.model)
         else:
@@ -110,11 +113,38 @@ def command(
     return 0
 
 
+def _check_names(out: Path, overwrite: bool) -> None:
+    """Refuse names that models cannot have, before the first of them is trained."""
+    from cellseg_engine.train.build_zoo import INDEX
+    from cellseg_engine.zoo.store import check_new_name
+    from cellseg_engine.zoo.styles import read_index
+
+    for model in read_index(out / INDEX).models.values():
+        earlier = out / "models" / model / f"{model}.safetensors"
+        if overwrite or not _is_imported(model, earlier):
+            check_new_name(model)
+
+
 def _install(cluster: Cluster) -> None:
+    """Import a model, if that was not done before."""
     from cellseg_engine.zoo.store import import_model
 
-    if cluster.file is not None:
+    if cluster.file is not None and not _is_imported(cluster.model, cluster.file):
         import_model([cluster.file], cluster.model)
+
+
+def _is_imported(model: str, file: Path) -> bool:
+    """Say whether the imported model of that name has the weights of a file."""
+    from cellseg_engine.nets.card import read_weights
+    from cellseg_engine.zoo.store import list_models
+
+    files = {one.name: one.files for one in list_models() if one.source == "imported"}.get(model)
+    if files is None or len(files) > 1 or not file.is_file():
+        return False
+    here, given = read_weights(files[0]).arrays, read_weights(file).arrays
+    return here.keys() == given.keys() and all(
+        np.array_equal(here[name], given[name]) for name in here
+    )
 
 
 def _tell(clusters: Sequence[Cluster], out: Path, is_installed: bool) -> None:

@@ -11,6 +11,7 @@ import click
 
 from cellseg_engine.cli.options import GivenPath, collect_settings, setting_options
 from cellseg_engine.errors import CellSegError, SettingsError
+from cellseg_engine.zoo.store import get_command, list_models
 
 if TYPE_CHECKING:
     from cellseg_engine.batch.advice import Advice
@@ -115,7 +116,6 @@ def compare_command(
         write_comparison,
     )
     from cellseg_engine.io.images import read_image
-    from cellseg_engine.zoo.store import list_models
 
     settings = collect_settings(arguments)
     names = [name.strip() for name in models.split(",") if name.strip()]
@@ -156,7 +156,4 @@ def _show(title: str, advice: Advice) -> None:
     for warning in advice.warnings:
         click.echo(f"    Warning: {warning}")
     if not advice.is_here:
-        click.echo(
-            f"    It is not on this computer: cellseg models get {suggestion.model} --from "
-            "FILE-OR-ADDRESS"
-        )
+        click.echo(f"    It is not on this computer: {get_command(suggestion.model)}")

@@ -44,7 +44,7 @@ SUFFIXES = {"onnx": ".onnx", "bioimageio": ".zip"}
     "without, a demo image of nuclei.",
 )
 @click.option(
-    "--sample-diameter-px", type=float, default=0.0, help="Diameter of the objects in it. [px]"
+    "--sample-diameter-px", type=float, default=None, help="Diameter of the objects in it. [px]"
 )
 @click.option("--force", is_flag=True, help="Replace existing files.")
 def command(
@@ -53,7 +53,7 @@ def command(
     file_format: str,
     authors: Sequence[str],
     sample: Path | None,
-    sample_diameter_px: float,
+    sample_diameter_px: float | None,
     force: bool,
 ) -> None:
     """Write a model for other programs.
@@ -64,9 +64,18 @@ def command(
     ensemble is averaged inside the file; the file is run and compared before it gets its name.
     """
     _check_target(target, file_format)
-    if file_format != "bioimageio" and (authors or sample):
-        option = "--author" if authors else "--sample"
-        raise click.UsageError(f"{option} is only for packages: use --format bioimageio.")
+    for option, is_given in (
+        ("--author", bool(authors)),
+        ("--sample", sample is not None),
+        ("--sample-diameter-px", sample_diameter_px is not None),
+    ):
+        if is_given and file_format != "bioimageio":
+            raise click.UsageError(f"{option} is only for packages: use --format bioimageio.")
+    if sample_diameter_px is not None and sample is None:
+        raise click.UsageError(
+            "--sample-diameter-px is the diameter of the objects in an image: give it with "
+            "--sample, or leave it out."
+        )
     if file_format == "official":
         _export_official(model, target, force)
         return
@@ -80,7 +89,7 @@ def command(
         from cellseg_engine.export.bioimageio import AUTHORS_OF_SHIPPED, export_bioimageio
         from cellseg_engine.export.example import make_example
 
-        example = make_example(files[0].card, sample, sample_diameter_px)
+        example = make_example(files[0].card, sample, sample_diameter_px or 0)
         ours = any(
             entry.name == model and entry.source != "imported" for entry in store.list_models()
         )

@@ -120,6 +120,8 @@ def _exceeds_float32(plane: np.ndarray) -> bool:
     return float(plane.max()) - float(plane.min()) > float(np.finfo(np.float32).max)
 
 
+TOO_BRIGHT = 10.0
+"""Objects so many times as bright as what the percentiles show as 1 are missed (11 are found)."""
 OUTLIER_SPREADS = 5.0
 """Pixels that lie this many times as far above the median as the background reaches stand out."""
 _NEARER = 5.0
@@ -129,13 +131,14 @@ _FARTHER = 1.41
 
 
 def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> float:
-    """Give the value above which pixels stand out of a background that reaches the high percentile.
+    """Give the value above which pixels stand out of what the percentiles show.
 
     Where objects cover less of an image than is above the high percentile, that percentile is
     one of the background: its noise becomes as large as 1, and the objects many times as bright.
     How far the background reaches is the farther of two distances from its median: of the low
     percentile, and, since backgrounds can be skewed, of one on the other side that is too near
-    for the blurred edges of a few objects.
+    for the blurred edges of a few objects. Where the high percentile is one of such edges, those
+    pixels stand out that are `TOO_BRIGHT` times as bright.
 
     Parameters
     ----------
@@ -146,12 +149,12 @@ def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> f
 
     Returns
     -------
-    float; infinity where the high percentile is that of objects.
+    float.
     """
     near = max(50.0, 100 - _NEARER * (100 - high))
     bottom, median, upper, top = (float(v) for v in np.percentile(values, (low, 50, near, high)))
     limit = median + OUTLIER_SPREADS * max(median - bottom, _FARTHER * (upper - median))
-    return np.inf if top > limit else limit
+    return limit if top <= limit else bottom + TOO_BRIGHT * (top - bottom)
 
 
 def invert_intensities(normalized: np.ndarray, has_contrast: np.ndarray) -> np.ndarray:

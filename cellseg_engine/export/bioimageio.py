@@ -20,7 +20,7 @@ import torch
 
 from cellseg_engine._version import __version__
 from cellseg_engine.errors import WeightsError
-from cellseg_engine.export.documentation import CITATIONS, describe_model
+from cellseg_engine.export.documentation import describe_model
 from cellseg_engine.export.example import (
     EPSILON,
     MIN_SIDE_PX,
@@ -37,6 +37,7 @@ from cellseg_engine.export.packages import need
 from cellseg_engine.io.staging import staged
 from cellseg_engine.nets import unet
 from cellseg_engine.nets.card import WeightsFile
+from cellseg_engine.zoo.citations import DATA, METHOD, TRAINING
 
 AUTHORS_OF_SHIPPED = ("CellSeg Bridges developers",)
 HALO_PX = 16
@@ -136,7 +137,10 @@ def _describe(folder: Path, name: str, files: Sequence[WeightsFile], authors: Se
         description=card.description or f"{name}: objects in microscopy images, as flow fields.",
         authors=[generic.Author(name=author) for author in authors],
         packaged_by=[generic.Author(name=f"cellseg-engine {__version__}")],
-        cite=[generic.CiteEntry(text=text, doi=doi) for text, doi in CITATIONS],
+        cite=[
+            generic.CiteEntry(text=one.text, doi=one.doi)
+            for one in (METHOD, TRAINING, *DATA.get(name, ()))
+        ],
         license=_known_licence(card.licence),
         documentation=_file(v05, folder / "README.md"),
         covers=[_file(v05, folder / "cover.png")],

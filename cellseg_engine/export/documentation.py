@@ -6,24 +6,6 @@ from collections.abc import Sequence
 
 from cellseg_engine.nets.card import WeightsFile
 
-CITATIONS = (
-    (
-        (
-            "Stringer C, Wang T, Michaelos M, Pachitariu M (2021) Cellpose: a generalist algorithm "
-            "for cellular segmentation. Nature Methods 18:100-106."
-        ),
-        "10.1038/s41592-020-01018-x",
-    ),
-    (
-        (
-            "Pachitariu M, Stringer C (2022) Cellpose 2.0: how to train your own model. Nature "
-            "Methods 19:1634-1641."
-        ),
-        "10.1038/s41592-022-01663-4",
-    ),
-)
-"""Text and DOI of what a model package asks to cite."""
-
 _TEXT = """# {name}
 
 {description}

@@ -17,7 +17,7 @@ from cellseg_engine.io.overlays import render_overlay
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.unet import FLOW_SCALE
 from cellseg_engine.pipeline.masks import BASE_ITERATIONS, fields_to_labels
-from cellseg_engine.pipeline.prepare import MAX_ENLARGEMENT
+from cellseg_engine.pipeline.prepare import MAX_ENLARGEMENT, prepare_stack
 from cellseg_engine.settings import make_settings
 
 EXAMPLE = Path(__file__).parents[1] / "demo/sparse_small_nuclei_e4ae1ceddb27.tif"
@@ -39,8 +39,8 @@ class Example:
     Attributes
     ----------
     raw
-        float32 of shape (1, C, Y, X), intensities as measured, at the scale of the model, Y and X
-        multiples of 8.
+        float32 of shape (1, C, Y, X), intensities as measured, inverted where the background is
+        bright, at the scale of the model, Y and X multiples of 8.
     normalized
         The same as the network sees it.
     """
@@ -58,7 +58,8 @@ def make_example(card: ModelCard, sample: Path | None = None, diameter_px: float
         Of the model.
     sample
         The image: its middle plane; grey, colours (their mean), or one channel for each that the
-        model takes; channels that it lacks are zero. Without, a demo image of nuclei.
+        model takes; channels that it lacks are zero. One with a bright background is inverted, as
+        ``invert: auto`` does. Without, a demo image of nuclei.
     diameter_px
         Of the objects in the sample.
 
@@ -69,7 +70,7 @@ def make_example(card: ModelCard, sample: Path | None = None, diameter_px: float
     SettingsError
         Its diameter is missing or does not fit it.
     """
-    if sample is not None and diameter_px <= 0:
+    if sample is not None and not diameter_px > 0:
         raise SettingsError(
             f"The diameter of the objects in {sample} is needed, to bring it to the model's size.",
             hint="Give --sample-diameter-px.",
@@ -80,7 +81,10 @@ def make_example(card: ModelCard, sample: Path | None = None, diameter_px: float
     pixels = stack.pixels[len(stack.pixels) // 2, stack.pixels.shape[1] // 2].astype(np.float32)
     if stack.is_rgb:
         pixels = pixels.mean(axis=0, keepdims=True)
-    scale = card.diam_mean_px / (diameter_px or EXAMPLE_DIAMETER_PX)
+    if _is_bright(pixels[0]):
+        ends = pixels.min(axis=(1, 2), keepdims=True) + pixels.max(axis=(1, 2), keepdims=True)
+        pixels = ends - pixels
+    scale = card.diam_mean_px / (diameter_px if sample else EXAMPLE_DIAMETER_PX)
     shape = scaled_shape((pixels.shape[1], pixels.shape[2]), scale)
     sides = [min(length, _SIDE_PX) // STEP_PX * STEP_PX for length in shape]
     if min(sides) < MIN_SIDE_PX or scale > MAX_ENLARGEMENT:
@@ -95,6 +99,11 @@ def make_example(card: ModelCard, sample: Path | None = None, diameter_px: float
     for channel, plane in enumerate(pixels[: card.n_channels]):
         raw[0, channel] = resize_bilinear(plane, shape)[window]
     return Example(raw, scale_range(raw))
+
+
+def _is_bright(plane: np.ndarray) -> bool:
+    """Say whether ``invert: auto`` would invert a plane (Y, X)."""
+    return prepare_stack(to_planes(plane, "YX"), make_settings(), (), 1).invert
 
 
 def scale_range(raw: np.ndarray) -> np.ndarray:

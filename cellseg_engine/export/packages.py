@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 
 from cellseg_engine.errors import MissingDependencyError
 
 INSTALL_LINE = 'pip install "cellseg-engine[export]"'
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""onnxruntime reads it when it is imported; without, it fills a cache folder and calls home."""
 
 
 def need(*names: str) -> list[ModuleType]:
-    """Import the packages of the extra ``export``.
+    """Import the packages of the extra ``export``, onnxruntime without its telemetry.
 
     Raises
     ------
     MissingDependencyError
         One is not installed; the hint is the install line.
     """
+    os.environ.setdefault(NO_TELEMETRY, "1")
     modules = []
     for name in names:
         try:

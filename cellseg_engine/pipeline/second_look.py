@@ -27,8 +27,8 @@ MIN_OUTLIERS = 15
 """Fewer pixels than the smallest object has are dust."""
 ENOUGH_EXPLAINED = 0.5
 """Of the pixels that stand out, inside of objects."""
-MIN_KEPT = 0.9
-"""Of the objects found first, which a second result must have too."""
+MAX_LOST = 0.1
+"""Area of objects found first that a second result may lack, in that of its own objects."""
 SAME_SHARE = 0.5
 """Of the pixels of an object, in objects of the second result: then it has this one too."""
 _PERCENTILES = ("percentile_low", "percentile_high")
@@ -59,11 +59,11 @@ class SecondLook:
         return np.count_nonzero(labels.ravel()[self.places]) / self.places.size
 
 
-def count_lost(first: np.ndarray, second: np.ndarray) -> int:
-    """Give how many objects of the first labels the second ones do not have."""
+def find_lost(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Give the areas of the objects of the first labels that the second ones do not have."""
     sizes = areas(first)[1:]
     again = np.bincount(first[second > 0], minlength=sizes.size + 1)[1:]
-    return int(np.count_nonzero(again < SAME_SHARE * sizes))
+    return np.asarray(sizes[again < SAME_SHARE * sizes])
 
 
 def plan_second_looks(
@@ -149,8 +149,6 @@ def find_outliers(pixels: np.ndarray, sample: np.ndarray, preparation: Preparati
         return -values if preparation.invert else values
 
     limit = outlier_limit(upright(sample), low, high)
-    if np.isinf(limit):
-        return np.zeros(0, np.int64)
     width = pixels.shape[2]
     return np.concatenate(
         [
@@ -172,17 +170,20 @@ class Outcome:
         The second look.
     n_first, n_lost
         Objects found first, and how many of them were not found again.
+    lost_share
+        Their area in that of the objects of the second result.
     """
 
     index: int
     look: SecondLook
     n_first: int
     n_lost: int
+    lost_share: float
 
     @property
     def is_taken(self) -> bool:
         """Whether the second result counts."""
-        return self.n_first - self.n_lost >= MIN_KEPT * self.n_first
+        return self.lost_share <= MAX_LOST
 
 
 def look_again(parts: Parts, labels: np.ndarray, looks: dict[int, SecondLook]) -> list[Outcome]:
@@ -202,7 +203,9 @@ def _look_at(parts: Parts, first: np.ndarray, index: int, look: SecondLook) -> O
     found = parts.segment(index, look.preparation)
     if look.explained(found.labels) <= look.explained(first):
         return None
-    outcome = Outcome(index, look, int(first.max()), count_lost(first, found.labels))
+    lost = find_lost(first, found.labels)
+    share = float(lost.sum() / np.count_nonzero(found.labels))
+    outcome = Outcome(index, look, int(first.max()), lost.size, share)
     if outcome.is_taken:
         found.keep()
     return outcome

@@ -47,7 +47,7 @@ def make_index(
     cache
         Folder that keeps the style of each image, for the next call.
     progress
-        Called with images done and all.
+        Called with images done and all, the drawn ones too.
     axes
         What the dimensions of all images are, or empty.
 
@@ -57,6 +57,7 @@ def make_index(
         An image or the network cannot be used.
     """
     segmenter = Segmenter(settings)
+    total = len(sources) + N_STRANGE
     styles = []
     for number, source in enumerate(sources, start=1):
         chosen = make_settings(settings, channel=source.channel or settings.channel)
@@ -64,13 +65,14 @@ def make_index(
         key = (file_sha256(source.image), image_axes)
         look = functools.partial(_look, segmenter, source, image_axes, chosen)
         styles.append(_keep(cache, _key(key, chosen, segmenter), look))
-        progress(number, len(sources))
+        progress(number, total)
     strange = np.zeros((N_STRANGE, STYLE_LENGTH), np.float32)
     for number in range(N_STRANGE):
         picture = draw_strange(number)
         key = (hashlib.sha256(picture.tobytes()).hexdigest(), "YX")
         look = functools.partial(_look_at_drawing, segmenter, picture)
         strange[number] = _keep(cache, _key(key, settings, segmenter), look)
+        progress(len(sources) + number + 1, total)
     return StyleIndex(
         np.array(styles, np.float32),
         tuple(source.name for source in sources),

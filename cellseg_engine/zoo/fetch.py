@@ -7,13 +7,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
+from http.client import HTTPException, IncompleteRead, InvalidURL
 from pathlib import Path
 from typing import IO, cast
 from urllib.parse import urlsplit
 
 from cellseg_engine.errors import ReadError, WeightsError
 from cellseg_engine.io.staging import staged
-from cellseg_engine.zoo.store import ModelEntry, absent_models, find_model, separate_folder
+from cellseg_engine.zoo.store import ModelEntry, absent_models, find_model, verify
 
 TIMEOUT_S = 30.0
 _PIECE = 1 << 20
@@ -22,7 +23,7 @@ _PIECE = 1 << 20
 def fetch_model(
     name: str, place: str, progress: Callable[[int, int], None] = lambda *_: None
 ) -> ModelEntry:
-    """Get a separate model; one that is here already is left as it is.
+    """Get a separate model; one that is here and whole is left as it is.
 
     Parameters
     ----------
@@ -45,11 +46,11 @@ def fetch_model(
     WriteError
         The models folder cannot be written to.
     """
-    wanted = {entry.name: entry for entry in absent_models()}
-    if name not in wanted:
-        return find_model(name)
-    entry = wanted[name]
-    with staged(separate_folder()) as stage:
+    absent = {entry.name: entry for entry in absent_models()}
+    entry = absent.get(name) or find_model(name)
+    if entry.source != "separate" or verify(entry):
+        return entry
+    with staged(entry.files[0].parent) as stage:
         for path, expected in zip(entry.files, entry.sha256, strict=True):
             with closing(_open(place, path.name)) as source:
                 found = _copy(source, stage.path(path.name), progress)
@@ -70,7 +71,7 @@ def _open(place: str, name: str) -> IO[bytes]:
             return cast(IO[bytes], answer)
         path = Path(place).expanduser()
         return (path / name if path.is_dir() else path).open("rb")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, HTTPException) as error:
         raise _unreadable(place, name, error) from error
 
 
@@ -91,7 +92,7 @@ def _copy(source: IO[bytes], target: Path, progress: Callable[[int, int], None])
 def _read(source: IO[bytes], name: str) -> bytes:
     try:
         return source.read(_PIECE)
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise _unreadable("the source", name, error) from error
 
 
@@ -101,6 +102,12 @@ def _unreadable(place: str, name: str, error: Exception) -> ReadError:
         reason = f"the server answers {error.code}"
     elif isinstance(error, urllib.error.URLError):
         reason = f"no connection: {error.reason}"
+    elif isinstance(error, InvalidURL):
+        reason = "it is not an address; a space in one is written %20"
+    elif isinstance(error, IncompleteRead):
+        reason = "the answer was cut off"
+    elif isinstance(error, HTTPException):
+        reason = "the answer is not one of a web server"
     else:
         reason = getattr(error, "strerror", None) or str(error)
     return ReadError(

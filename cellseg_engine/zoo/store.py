@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from cellseg_engine.errors import ModelNotFoundError, SettingsError, WeightsError, WriteError
-from cellseg_engine.nets.card import (
-    ModelCard,
-    check_ensemble,
-    file_sha256,
-    is_file,
-    read_card,
-)
+from cellseg_engine.nets.card import ModelCard, check_ensemble, file_sha256, is_file, read_card
 from cellseg_engine.zoo.paths import expand_path, weights_files
 
 if TYPE_CHECKING:
@@ -79,9 +73,23 @@ class ModelEntry:
         """Say whether its files are on this computer."""
         return all(path.is_file() for path in self.files)
 
+    @property
+    def remedy(self) -> str:
+        """Say what to do when its files are damaged."""
+        if self.source == "separate":
+            return f"Get it again: {get_command(self.name)}"
+        if self.source == "imported":
+            return f"Remove it (`cellseg models remove {self.name}`) and import it again."
+        return "Install cellseg-engine again."
+
     def card(self) -> ModelCard:
         """Read the card of its first network."""
         return read_card(self.files[0])
+
+
+def get_command(name: str) -> str:
+    """Give the command that gets a separate model."""
+    return f"cellseg models get {name} --from FOLDER_OR_ADDRESS"
 
 
 def models_folder() -> Path:
@@ -145,7 +153,7 @@ def find_model(name: str) -> ModelEntry:
         raise ModelNotFoundError(
             f"The model {name} is not on this computer: {absent[0].files[0].name} comes beside the "
             "program.",
-            hint=f"Get it once: cellseg models get {name} --from FILE-OR-ADDRESS",
+            hint=f"Get it once: {get_command(name)}",
         )
     if name == AUTO:
         raise ModelNotFoundError(
@@ -184,8 +192,8 @@ def read_model(name: str) -> list[WeightsFile]:
     for path, expected, found in zip(entry.files, entry.sha256, weights, strict=False):
         if found.sha256 != expected:
             raise WeightsError(
-                f"{path} is not the file that was shipped (its SHA-256 differs).",
-                hint="Install cellseg-engine again.",
+                f"{path} is not the file that belongs to {name} (its SHA-256 differs).",
+                hint=entry.remedy,
             )
     return weights
 
@@ -350,10 +358,11 @@ def check_new_name(name: str) -> None:
             hint="Give another name (on the command line: --name).",
         )
     if _is_known(name):
+        is_ours = any(entry.name == name for entry in _catalogue())
+        or_remove = "" if is_ours else f", or first `cellseg models remove {name}`"
         raise SettingsError(
             f"A model named {name} is there already.",
-            hint="Give another name (on the command line: --name, or first "
-            f"`cellseg models remove {name}`).",
+            hint=f"Give another name (on the command line: --name{or_remove}).",
         )
 
 
@@ -370,9 +379,18 @@ def looks_like_path(name: str) -> bool:
 
 
 def verify(entry: ModelEntry) -> bool:
-    """Say whether the files of a model are there and are the ones that were shipped."""
-    if not all(path.is_file() for path in entry.files):
+    """Say whether the files of a model are there and whole.
+
+    Those that come with the program are known by their hashes; imported ones must have a card.
+    """
+    if not entry.is_here:
         return False
+    if entry.source == "imported":
+        try:
+            for path in entry.files:
+                read_card(path)
+        except WeightsError:
+            return False
     return all(
         file_sha256(path) == expected
         for path, expected in zip(entry.files, entry.sha256, strict=False)

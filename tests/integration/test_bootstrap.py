@@ -70,9 +70,9 @@ def test_the_whole_program_is_the_standard_library() -> None:
 
 def test_options(bootstrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     options, passed_on = bootstrap.parse(
-        ["test", "--extras", "openvino, dask", "--pip-args", "-i 'x y'", "--", "-k", "a"]
+        ["test", "--extras", "openvino, service", "--pip-args", "-i 'x y'", "--", "-k", "a"]
     )
-    assert (options.command, options.extras) == ("test", ["openvino", "dask"])
+    assert (options.command, options.extras) == ("test", ["openvino", "service"])
     assert passed_on == ["-k", "a"]
     if sys.platform != "win32":
         assert options.pip_args == ["-i", "x y"]
@@ -99,7 +99,7 @@ def test_wrong_use(
 
 def test_an_unknown_extra_is_named(bootstrap: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert bootstrap.main(["install", "--extras", "gpu"]) == 1
-    assert "There is no extra gpu; the extras are cellsam, dask, dev," in capsys.readouterr().err
+    assert "There is no extra gpu; the extras are dev, export," in capsys.readouterr().err
     assert not bootstrap.VENV.exists()
 
 

@@ -75,6 +75,10 @@ def test_a_zoo_of_two_kinds(cli: Cli, folders: list[Path], tmp_path: Path) -> No
     assert index.network == "looker"
     assert "zoo-disks: 6 images, not trained" in first.out
     assert not (out / "models").exists()
+    looked = cli(*given, "--no-train", "--json").events[:-1]
+    total = 2 * N_IMAGES + style_index.N_STRANGE
+    counts = [(event["done"], event["total"]) for event in looked if event["stage"] == "styles"]
+    assert counts == [(number, total) for number in range(1, total + 1)]
 
     trained = cli(*given, "--install", "--licence", "CC0-1.0")
     assert trained.code == 0, trained.err
@@ -92,12 +96,32 @@ def test_a_zoo_of_two_kinds(cli: Cli, folders: list[Path], tmp_path: Path) -> No
     # Once more: styles are not looked at again, and models are left as they are.
     models = {path: file_sha256(path) for path in (out / "models").rglob("*.safetensors")}
     times = {path: path.stat().st_mtime_ns for path in [*models, *(out / "styles").iterdir()]}
-    again = cli(*given, "--licence", "CC0-1.0", "--json")
+    again = cli(*given, "--install", "--licence", "CC0-1.0", "--json")
     assert again.code == 0, again.err
     assert again.events[-1]["models"].keys() == {"zoo-disks", "zoo-gratings"}
     assert {path: path.stat().st_mtime_ns for path in times} == times
     stages = {event["stage"] for event in again.events if event["event"] == "progress"}
     assert stages == {"styles", "reading"}
+    changed = cli(*given, "--install", "--licence", "CC0-1.0", "--overwrite")
+    assert changed.code == 2
+    assert "A model named zoo-disks is there already." in changed.err
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_names_are_checked_before_training(
+    cli: Cli, folders: list[Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other") / "other.pth"
+    torch.save(unet.ResidualUNet(1).state_dict(), other)
+    taken = import_model([other], "zoo-gratings").files[0]
+    before = file_sha256(taken)
+    out = tmp_path / "zoo"
+    outcome = cli("models", "build-zoo", *folders, "--out", out, *QUICK, "--install")
+    assert outcome.code == 2
+    assert "A model named zoo-gratings is there already." in outcome.err
+    assert "cellseg models remove zoo-gratings" in outcome.err
+    assert not (out / "models").exists()
+    assert file_sha256(taken) == before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,11 @@ import pytest
 import tifffile
 import torch
 
+from cellseg_engine.cli import doctor
 from cellseg_engine.cli.main import COMMANDS
 from tests.integration.cli import Cli, draw, listing, official
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -188,7 +193,39 @@ def test_doctor_names_a_damaged_model(
     outcome = cli("doctor")
     assert outcome.code == 1
     assert "PROBLEM  models: nuclei" in outcome.out
-    assert "missing or damaged" in outcome.out
+    assert "are missing or damaged" in outcome.out
+    assert "-> Install cellseg-engine again." in outcome.out
+
+
+def test_doctor_names_an_imported_model_that_is_cut_short(
+    cli: Cli, models: Path, tmp_path: Path
+) -> None:
+    assert cli("models", "import", official(tmp_path / "m1.pth")).code == 0
+    assert ", m1" in cli("doctor").out
+    path = models / "m1/0.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    outcome = cli("doctor")
+    assert outcome.code == 1
+    assert "PROBLEM  models: m1 is missing or damaged" in outcome.out
+    assert "-> Remove it (`cellseg models remove m1`) and import it again." in outcome.out
+
+
+def test_doctor_says_which_setting_is_wrong(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELLSEG_NETWORK_RUNTIME", "bogus")
+    outcome = cli("doctor")
+    assert outcome.code == 1
+    assert "PROBLEM  device: " in outcome.out
+    assert "bogus" in outcome.out
+    assert "SettingsError" not in outcome.out
+    assert "Install cellseg-engine again" not in outcome.out
+
+
+def test_doctor_offers_only_extras_that_there_are() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    offered = "\n".join(install for _, install in doctor.OPTIONAL.values())
+    named = set(re.findall(r"cellseg-engine\[(\w+)\]", offered))
+    assert len(named) > 3
+    assert named <= set(project["optional-dependencies"])
 
 
 def test_about_states_what_was_used(cli: Cli, tmp_path: Path) -> None:
@@ -211,7 +248,7 @@ def test_about_states_what_was_used_in_volumes(cli: Cli, tmp_path: Path) -> None
     tifffile.imwrite(
         tmp_path / "v.tif", ball.astype(np.uint8), imagej=True, metadata={"axes": "ZYX"}
     )
-    options = ("--diameter-px", 16, "--anisotropy", 1, "--stitch-threshold", 0.2)
+    options = ("--diameter-px", 16, "--anisotropy", 1, "--flow-smoothing-px", 0.5)
     side = ("--model", "nuclei3d", "--model-side-views", "nuclei")
     for mode in ("fuse", "cellpose3"):
         out = tmp_path / mode
@@ -219,16 +256,34 @@ def test_about_states_what_was_used_in_volumes(cli: Cli, tmp_path: Path) -> None
     text = cli("about", "--run", tmp_path / "fuse/v_run.json").out
     assert "average of" not in text
     assert "in all XZ and YZ slices the model nuclei (version 1, weights SHA-256" in text
-    assert "was averaged; planes were 1 times as far from each other as pixels" in text
+    assert (
+        "averaged and its flow smoothed by a Gaussian with a standard deviation of 0.5 px" in text
+    )
+    assert "; planes were 1 times as far apart as pixels" in text
     assert (
         "Objects with a volume below 15 voxels, a volume below 10% of the median, more than 40% of "
         "the image or a flow error above 0.8 were removed." in text
     )
     assert "an area" not in text
-    assert "linked" not in text
+    assert text.count("(training data)") == 2
+    assert "Wolny" in text
     text = cli("about", "--run", tmp_path / "cellpose3/v_run.json").out
     assert "was summed as in Cellpose 3" in text
     assert "a volume below 15 voxels or more than 40% of the image were removed." in text
+
+
+def test_about_states_the_percentiles_of_a_second_look(cli: Cli, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).normal(100, 3, (400, 400))
+    y, x = np.mgrid[:400, :400]
+    pixels[np.hypot(y - 150, x - 220) < 12] += 400
+    tifffile.imwrite(tmp_path / "one.tif", pixels.astype(np.uint16))
+    cli("segment", tmp_path / "one.tif", "--out", tmp_path / "o", "--diameter-px", 24)
+    look = json.loads((tmp_path / "o/one_run.json").read_text())["second_look"]
+    text = cli("about", "--run", tmp_path / "o/one_run.json").out
+    assert (
+        "the 1 and 99 percentiles and, since these showed background only, to the 1 and "
+        f"{look['percentile_high']:.6g} percentiles;" in text
+    )
 
 
 def test_demo_can_be_repeated(cli: Cli, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -19,11 +21,12 @@ from cellseg_engine.errors import SettingsError, WeightsError
 from cellseg_engine.export import onnx_file
 from cellseg_engine.export.example import make_example, scale_range
 from cellseg_engine.export.joined import join_networks, relative_rms, run_network
+from cellseg_engine.export.packages import NO_TELEMETRY, need
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.weights import build_network, load_weights
 from cellseg_engine.zoo.store import read_model
 from tests.conftest import require
-from tests.integration.cli import Cli, draw, listing, official
+from tests.integration.cli import Cli, disks, draw, listing, official
 
 MODEL = "nuclei-provisional"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "bioimageio.spec")
@@ -41,10 +44,21 @@ def need_packages() -> None:
 
 
 def onnx_outputs(content: bytes, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    (onnxruntime,) = (importlib.import_module("onnxruntime"),)
+    (onnxruntime,) = need("onnxruntime")
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     fields, styles = session.run(["fields", "style"], {"image": image})
     return fields, styles
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the cache is not in XDG_CACHE_HOME")
+def test_onnxruntime_keeps_no_notes_about_the_user(tmp_path: Path) -> None:
+    need_packages()
+    code = 'from cellseg_engine.export.packages import need; need("onnxruntime")'
+    known = {name: value for name, value in os.environ.items() if name != NO_TELEMETRY}
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**known, "XDG_CACHE_HOME": str(tmp_path)}
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -185,6 +199,36 @@ def test_a_sample_becomes_the_test_input_at_the_scale_of_the_model(tmp_path: Pat
         make_example(card, path)
     with pytest.raises(SettingsError, match="sample would be"):
         make_example(card, path, 300)
+
+
+def test_a_sample_with_a_bright_background_is_inverted(tmp_path: Path) -> None:
+    card = ModelCard("x", 2, 30.0, 30.0)
+    pixels = np.stack([disks(), disks(seed=1) // 2])
+    dark, bright = tmp_path / "dark.tif", tmp_path / "bright.tif"
+    tifffile.imwrite(dark, pixels, metadata={"axes": "CYX"})
+    tifffile.imwrite(bright, 9000 - pixels, metadata={"axes": "CYX"})
+    expected, found = make_example(card, dark, 24), make_example(card, bright, 24)
+    assert np.median(expected.normalized) < 0.2
+    np.testing.assert_allclose(found.normalized, expected.normalized, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--format", "bioimageio"), "give it with --sample"),
+        (("--format", "onnx"), "--sample-diameter-px is only for packages"),
+        (("--format", "official"), "--sample-diameter-px is only for packages"),
+    ],
+)
+def test_a_diameter_without_a_sample_is_refused(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    name = {"bioimageio": "x.zip", "onnx": "x.onnx", "official": "x"}[arguments[1]]
+    target = tmp_path / name
+    outcome = cli("models", "export", MODEL, target, *arguments, "--sample-diameter-px", 0)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert listing(tmp_path) == {}
 
 
 def test_networks_that_were_trained_differently_are_not_averaged(tmp_path: Path) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from cellseg_engine.errors import ModelNotFoundError, ReadError, SettingsError, WeightsError
+from cellseg_engine.nets.card import write_weights
+from cellseg_engine.nets.weights import load_weights
 from cellseg_engine.zoo import store
 from cellseg_engine.zoo.fetch import fetch_model
-from tests.integration.cli import Cli
+from tests.integration.cli import Cli, official
 
 CONTENT = b"weights" * 1000
 
@@ -36,15 +39,36 @@ def origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def address(origin: Path) -> Iterator[str]:
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(origin))
+class _CutOff(BaseHTTPRequestHandler):
+    """Announces a piece of 255 bytes, and gives one of them."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"ff\r\nw")
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def address(origin: Path) -> Iterator[str]:
+    with serving(functools.partial(SimpleHTTPRequestHandler, directory=str(origin))) as address:
+        yield address
 
 
 def test_one_that_is_not_here_says_how_to_get_it(origin: Path) -> None:
@@ -83,6 +107,7 @@ def test_from_the_exact_address(address: str) -> None:
     [
         ("{address}sub/", "the server answers 404"),
         ("http://127.0.0.1:1/", "no connection"),
+        ("http://127.0.0.1:1/My Models/", "not an address; a space in one is written %20"),
         ("{folder}/none.safetensors", "No such file"),
     ],
 )
@@ -93,6 +118,42 @@ def test_what_cannot_be_read(address: str, origin: Path, place: str, reason: str
     assert list(store.models_folder().rglob("*")) == []
 
 
+def test_an_answer_that_is_cut_off(origin: Path) -> None:
+    with serving(_CutOff) as address, pytest.raises(ReadError, match="the answer was cut off"):
+        fetch_model("far", address)
+    assert list(store.models_folder().rglob("*.safetensors")) == []
+
+
+@pytest.mark.parametrize("is_checkout", [False, True])
+def test_a_damaged_one_is_got_again(
+    cli: Cli, origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_checkout: bool
+) -> None:
+    place = tmp_path / "checkout"
+    monkeypatch.setattr(store, "CHECKOUT_FOLDER", place)
+    damaged = (place if is_checkout else store.separate_folder()) / "far.safetensors"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(CONTENT[:-1])
+    command = "cellseg models get far --from FOLDER_OR_ADDRESS"
+    assert f"Get it again: {command}" in cli("doctor").out
+    entry = fetch_model("far", str(origin))
+    assert entry.files == (damaged,)
+    assert damaged.read_bytes() == CONTENT
+    assert store.verify(entry)
+    assert [path.name for path in damaged.parent.iterdir()] == ["far.safetensors"]
+
+
+def test_an_older_one_says_how_to_get_it_again(
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.separate_folder() / "far.safetensors"
+    path.parent.mkdir(parents=True)
+    older = load_weights(official(tmp_path / "older.pth"))
+    write_weights(path, older.card, older.arrays)
+    with pytest.raises(WeightsError, match="is not the file that belongs to far") as raised:
+        store.read_model("far")
+    assert raised.value.hint == "Get it again: cellseg models get far --from FOLDER_OR_ADDRESS"
+
+
 def test_another_file_is_refused_and_nothing_is_left(origin: Path) -> None:
     (origin / "far.safetensors").write_bytes(CONTENT[:-1])
     with pytest.raises(WeightsError, match=r"is not the far\.safetensors that belongs to far"):
@@ -101,14 +162,16 @@ def test_another_file_is_refused_and_nothing_is_left(origin: Path) -> None:
 
 
 def test_its_name_is_taken(origin: Path) -> None:
-    with pytest.raises(SettingsError, match="there already"):
+    with pytest.raises(SettingsError, match="there already") as raised:
         store.import_model([origin / "far.safetensors"], "far")
+    # It could not be removed either: the name stays taken.
+    assert raised.value.hint == "Give another name (on the command line: --name)."
 
 
 def test_the_command(cli: Cli, origin: Path) -> None:
     listed = cli("models", "list").out
     assert "far  (not on this computer)" in listed
-    assert "cellseg models get NAME --from FILE" in listed
+    assert "cellseg models get NAME --from FOLDER_OR_ADDRESS" in listed
     assert "far is here" in cli("models", "get", "far", "--from", origin).out
     unknown = cli("models", "get", "phantom", "--from", origin)
     assert unknown.code == 2

@@ -119,13 +119,9 @@ def test_metadata(wheel: Path) -> None:
     assert fields["Requires-Python"] == ">=3.11"
     assert fields["License-Expression"] == "BSD-3-Clause"
     assert set(fields.get_all("Provides-Extra", [])) == {
-        "cellsam",
-        "dask",
         "dev",
         "export",
         "imagej",
-        "napari",
-        "omezarr",
         "openvino",
         "service",
         "train",

@@ -134,6 +134,24 @@ def test_weak_objects_are_not_lost_to_a_bright_speck(segmenter: Segmenter) -> No
     assert "3 of the 3 objects found first are not, so those were kept." in warning
 
 
+@pytest.mark.parametrize(
+    ("n", "brightness", "blur_px"),
+    [(3, 1000, 1), (3, 20000, 1), (1, 20000, 4), (1, 3000, 0), (3, 3000, 0)],
+)
+def test_bright_objects_are_found_however_bright(
+    segmenter: Segmenter, n: int, brightness: int, blur_px: int
+) -> None:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    image = np.zeros((SIDE, SIDE))
+    for k in range(n):
+        image[np.hypot(y - 80 - 100 * k, x - 90 - 90 * k) < 12] = brightness
+    image = ndimage.gaussian_filter(image, blur_px)
+    image += np.random.default_rng(0).normal(100, 3, image.shape)
+    result = segmenter.segment(image.clip(0, 65535).astype(np.uint16))
+    assert result.n_objects == n
+    assert result.objects["area_px"].min() > 300
+
+
 def outliers(image: np.ndarray, axes: str, **values: object) -> np.ndarray:
     """Find what stands out of the first plane, or of the volume."""
     stack = to_planes(image, axes)

@@ -87,7 +87,7 @@ def test_a_percentile_of_the_background_is_told_from_one_of_objects() -> None:
     one[50:60, 50:60] = 900
     many[50:90, 50:90] = 900
     assert outlier_limit(one) < 200
-    assert outlier_limit(many) == np.inf
+    assert outlier_limit(many) > 5000  # ten times what the percentiles show
     assert outlier_limit(np.where(one > 500, one, 0)) == 0  # a background without noise
     assert (noise > outlier_limit(noise)).sum() == 0
 
