@@ -135,10 +135,9 @@ def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> f
 
     Where objects cover less of an image than is above the high percentile, that percentile is
     one of the background: its noise becomes as large as 1, and the objects many times as bright.
-    How far the background reaches is the farther of two distances from its median: of the low
-    percentile, and, since backgrounds can be skewed, of one on the other side that is too near
-    for the blurred edges of a few objects. Where the high percentile is one of such edges, those
-    pixels stand out that are `TOO_BRIGHT` times as bright.
+    Pixels stand out that lie several times as far above its median as it reaches. Where the high
+    percentile is one of the blurred edges of objects, those do that are `TOO_BRIGHT` times as
+    bright.
 
     Parameters
     ----------
@@ -146,15 +145,29 @@ def outlier_limit(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> f
         Pixels of one channel, any shape.
     low, high
         Percentiles, 0 to 100.
+    """
+    return _measure_background(values, low, high)[1]
 
-    Returns
-    -------
-    float.
+
+def background_end(values: np.ndarray, low: float = 1.0, high: float = 99.0) -> float:
+    """Give the value up to which the background reaches; parameters as of `outlier_limit`."""
+    return _measure_background(values, low, high)[0]
+
+
+def _measure_background(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Give where the background of few objects ends, and where pixels stand out.
+
+    It reaches as far above its median as the low percentile lies below, or, since backgrounds can
+    be skewed, as a percentile on the other side says that is too near for the blurred edges of
+    a few objects; and to the high percentile, if that is one of the background.
     """
     near = max(50.0, 100 - _NEARER * (100 - high))
     bottom, median, upper, top = (float(v) for v in np.percentile(values, (low, 50, near, high)))
-    limit = median + OUTLIER_SPREADS * max(median - bottom, _FARTHER * (upper - median))
-    return limit if top <= limit else bottom + TOO_BRIGHT * (top - bottom)
+    reach = max(median - bottom, _FARTHER * (upper - median))
+    limit = median + OUTLIER_SPREADS * reach
+    if top > limit:
+        return median + reach, bottom + TOO_BRIGHT * (top - bottom)
+    return max(median + reach, top), limit
 
 
 def invert_intensities(normalized: np.ndarray, has_contrast: np.ndarray) -> np.ndarray:

@@ -8,14 +8,14 @@ a stack, or the volume of each time point, is judged by itself, as percentiles a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from cellseg_engine.core.labels import areas
-from cellseg_engine.core.normalize import outlier_limit
+from cellseg_engine.core.normalize import background_end, outlier_limit
 from cellseg_engine.core.sums import row_strips
 from cellseg_engine.pipeline.parts import Parts
 from cellseg_engine.pipeline.prepare import Preparation, choose_channels
@@ -27,10 +27,12 @@ MIN_OUTLIERS = 15
 """Fewer pixels than the smallest object has are dust."""
 ENOUGH_EXPLAINED = 0.5
 """Of the pixels that stand out, inside of objects."""
-MAX_LOST = 0.1
+MAX_LOST = 0.2
 """Area of objects found first that a second result may lack, in that of its own objects."""
 SAME_SHARE = 0.5
 """Of the pixels of an object, in objects of the second result: then it has this one too."""
+BRIGHT_SHARE = 0.5
+"""Of the pixels of an object, above the background: fewer, and it is one of noise."""
 _PERCENTILES = ("percentile_low", "percentile_high")
 
 
@@ -44,10 +46,13 @@ class SecondLook:
         With the high percentile (of a bright background: the low one) that shows what stands out.
     places
         Indices of the pixels that stand out, in the flattened plane or volume.
+    bright
+        Likewise of those that the background does not reach.
     """
 
     preparation: Preparation
     places: np.ndarray
+    bright: np.ndarray
 
     @property
     def used(self) -> dict[str, float]:
@@ -58,12 +63,16 @@ class SecondLook:
         """Give the part of what stands out that lies in objects, 0 to 1."""
         return np.count_nonzero(labels.ravel()[self.places]) / self.places.size
 
+    def lost(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Give the areas of objects of the first labels that the second ones do not have.
 
-def find_lost(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Give the areas of the objects of the first labels that the second ones do not have."""
-    sizes = areas(first)[1:]
-    again = np.bincount(first[second > 0], minlength=sizes.size + 1)[1:]
-    return np.asarray(sizes[again < SAME_SHARE * sizes])
+        What the first look finds in the noise that it enlarges does not count.
+        """
+        sizes = areas(first)[1:]
+        again = np.bincount(first[second > 0], minlength=sizes.size + 1)[1:]
+        bright = np.bincount(first.ravel()[self.bright], minlength=sizes.size + 1)[1:]
+        is_lost = (again < SAME_SHARE * sizes) & (bright >= BRIGHT_SHARE * sizes)
+        return np.asarray(sizes[is_lost])
 
 
 def plan_second_looks(
@@ -109,20 +118,22 @@ def _find_looks(
 ) -> Iterator[tuple[int, SecondLook]]:
     """Yield the looks at parts where pixels stand out that the percentiles do not show."""
     for index in indices:
-        pixels = parts.pixels(index)
-        places = find_outliers(pixels, parts.sample(index), preparation)
+        pixels, sample = parts.pixels(index), parts.sample(index)
+        places = find_outliers(pixels, sample, preparation)
         if places.size >= MIN_OUTLIERS:
             n_pixels = pixels.shape[1] * pixels.shape[2]
-            yield index, _show(preparation, 100 * (1 - places.size / (2 * n_pixels)), places)
+            shown = _show(preparation, 100 * (1 - places.size / (2 * n_pixels)))
+            bright = _find_brighter(pixels, sample, preparation, background_end)
+            yield index, SecondLook(shown, places, bright)
 
 
-def _show(preparation: Preparation, percentile: float, places: np.ndarray) -> SecondLook:
-    """Give the look at which the median of what stands out becomes 1 (of dark objects: 0)."""
+def _show(preparation: Preparation, percentile: float) -> Preparation:
+    """Give the preparation in which a percentile becomes 1 (of dark objects: 0)."""
     changes = {"percentile_high": percentile}
     if preparation.invert:
         changes = {"percentile_low": 100 - percentile}
     settings = preparation.settings.model_copy(update=changes)
-    return SecondLook(replace(preparation, settings=settings), places)
+    return replace(preparation, settings=settings)
 
 
 def find_outliers(pixels: np.ndarray, sample: np.ndarray, preparation: Preparation) -> np.ndarray:
@@ -139,6 +150,16 @@ def find_outliers(pixels: np.ndarray, sample: np.ndarray, preparation: Preparati
     -------
     Their indices in the flattened plane (Y, X).
     """
+    return _find_brighter(pixels, sample, preparation, outlier_limit)
+
+
+def _find_brighter(
+    pixels: np.ndarray,
+    sample: np.ndarray,
+    preparation: Preparation,
+    limit_of: Callable[[np.ndarray, float, float], float],
+) -> np.ndarray:
+    """Give the indices of pixels above a limit, of a bright background of those below."""
     settings = preparation.settings
     low, high = settings.percentile_low, settings.percentile_high
     if preparation.invert:
@@ -148,7 +169,7 @@ def find_outliers(pixels: np.ndarray, sample: np.ndarray, preparation: Preparati
         values: np.ndarray = choose_channels(part, preparation)[0].astype(np.float64)
         return -values if preparation.invert else values
 
-    limit = outlier_limit(upright(sample), low, high)
+    limit = limit_of(upright(sample), low, high)
     width = pixels.shape[2]
     return np.concatenate(
         [
@@ -203,7 +224,7 @@ def _look_at(parts: Parts, first: np.ndarray, index: int, look: SecondLook) -> O
     found = parts.segment(index, look.preparation)
     if look.explained(found.labels) <= look.explained(first):
         return None
-    lost = find_lost(first, found.labels)
+    lost = look.lost(first, found.labels)
     share = float(lost.sum() / np.count_nonzero(found.labels))
     outcome = Outcome(index, look, int(first.max()), lost.size, share)
     if outcome.is_taken:

@@ -12,7 +12,6 @@ from cellseg_engine.pipeline.second_look import (
     Outcome,
     SecondLook,
     Story,
-    find_lost,
     plan_second_looks,
 )
 from cellseg_engine.settings import make_settings
@@ -72,17 +71,27 @@ def test_an_object_is_lost_when_most_of_it_is_in_none() -> None:
     first = np.zeros((20, 30), np.int32)
     first[2:8, 2:8], first[2:8, 12:18], first[12:18, 2:8] = 1, 2, 3
     second = np.zeros_like(first)
-    assert find_lost(first, second).tolist() == [36, 36, 36]
+    look = SecondLook(PREPARATION, np.arange(20), np.arange(first.size))
+    assert look.lost(first, second).tolist() == [36, 36, 36]
     second[1:9, 2:5] = 7  # half of the first
     second[2:8, 12:14] = 8  # a third of the second
     second[10:19, 1:9] = 9
-    assert find_lost(first, second).tolist() == [36]
-    assert not find_lost(second * 0, second).size
+    assert look.lost(first, second).tolist() == [36]
+    assert not look.lost(second * 0, second).size
+
+
+def test_an_object_of_noise_is_none_to_lose() -> None:
+    first = np.zeros((20, 30), np.int32)
+    first[2:8, 2:8], first[2:8, 12:18] = 1, 2
+    bright = np.zeros(first.shape, bool)
+    bright[2:5, 2:8] = bright[2:4, 12:18] = True  # half of one, a third of the other
+    look = SecondLook(PREPARATION, np.arange(20), np.flatnonzero(bright))
+    assert look.lost(first, np.zeros_like(first)).tolist() == [36]
 
 
 def test_a_result_that_lacks_next_to_nothing_counts() -> None:
-    look = SecondLook(PREPARATION, np.arange(20))
-    taken = [Outcome(0, look, 3, 3, share).is_taken for share in (0.0, 0.1, 0.2)]
+    look = SecondLook(PREPARATION, np.arange(20), np.arange(20))
+    taken = [Outcome(0, look, 3, 3, share).is_taken for share in (0.0, 0.2, 0.3)]
     assert taken == [True, True, False]
 
 
@@ -90,7 +99,8 @@ def test_what_is_told_of_stacks() -> None:
     def outcome(index: int, high: float, lost: int) -> Outcome:
         settings = make_settings(percentile_high=high)
         preparation = Preparation(settings, False, (), 1, False)
-        return Outcome(index, SecondLook(preparation, np.arange(20)), 4, lost, float(lost))
+        look = SecondLook(preparation, np.arange(20), np.arange(20))
+        return Outcome(index, look, 4, lost, float(lost))
 
     story = Story([outcome(0, 99.5, 0), outcome(1, 99.75, 0), outcome(3, 99.25, 3)], 5, "planes")
     assert story.facts() == {
