@@ -173,7 +173,7 @@ def test_rois_drawn_while_the_engine_works_are_not_lost(
     assert imagej.macro(f"{following} return getTitle();") == "well 0.tif"
     names = imagej.python(MANAGER)
 
-    imagej.python(MEANWHILE.format(module="training_set", function="ask", x=1))
+    imagej.python(MEANWHILE.format(module="adding", function="ask", x=1))
     assert imagej.macro(add) == "done"
     assert read_folder(tmp_path / "my cells").images[0].edits.drawn == 0, "it came too late"
     assert imagej.python(MANAGER)[:-1] == names
