@@ -8,8 +8,7 @@ from pathlib import Path
 from cellseg_engine.errors import ModelNotFoundError
 from cellseg_engine.nets.card import file_sha256
 from cellseg_engine.settings import SAME_MODEL, Settings
-from cellseg_engine.zoo.paths import expand_path, weights_files
-from cellseg_engine.zoo.store import find_model, looks_like_path
+from cellseg_engine.zoo.files import find_files
 
 _HASHES_KEPT = 64
 
@@ -17,7 +16,7 @@ _HASHES_KEPT = 64
 def find_stamps(model: str) -> tuple[object, ...]:
     """Say which files a model is, so that one made anew under its name is known to be another."""
     try:
-        return tuple((str(path), *_stamp(path)) for path in _files(model))
+        return tuple((str(path), *_stamp(path)) for path in find_files(model))
     except ModelNotFoundError:
         return ()
 
@@ -33,7 +32,7 @@ def weights_sha256(settings: Settings) -> list[str]:
     models = [settings.model]
     if settings.model_side_views != SAME_MODEL:
         models.append(settings.model_side_views)
-    files = [path for model in models for path in _files(model)]
+    files = [path for model in models for path in find_files(model)]
     try:
         return [_digest(path, _stamp(path)) for path in files]
     except OSError as error:
@@ -41,12 +40,6 @@ def weights_sha256(settings: Settings) -> list[str]:
             f"The weights {error.filename} cannot be read: {error.strerror}.",
             hint="Name another model; `cellseg models list` shows them.",
         ) from error
-
-
-def _files(model: str) -> list[Path]:
-    if looks_like_path(model):
-        return weights_files(expand_path(model))
-    return list(find_model(model).files)
 
 
 @lru_cache(_HASHES_KEPT)

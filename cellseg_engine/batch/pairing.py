@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cellseg_engine.errors import MetricError, ReadError
+from cellseg_engine.io.folders import refuse_folder
 from cellseg_engine.io.images import TIFF_SUFFIXES, image_stem
 
 LABEL_ENDINGS = ("_labels", "_label", "_cp_masks", "_masks", "_mask", "_gt")
@@ -142,7 +143,7 @@ def _find_labels(folder: Path, skip: Path) -> tuple[dict[str, Path], tuple[Path,
 
 def _walk(folder: Path, skip: Path) -> Iterator[Path]:
     """Give the image files below a folder, but nothing hidden, no overlay and not ``skip``."""
-    for parent, children, names in os.walk(folder, onerror=_refuse_folder):
+    for parent, children, names in os.walk(folder, onerror=refuse_folder):
         children[:] = sorted(
             child
             for child in children
@@ -156,10 +157,6 @@ def _walk(folder: Path, skip: Path) -> Iterator[Path]:
                 and not path.stem.casefold().endswith(OVERLAY_ENDING)
             ):
                 yield path
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise ReadError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _without_endings(path: Path) -> tuple[str, bool]:

@@ -9,10 +9,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from cellseg_engine.errors import CellSegError, ReadError
-from cellseg_engine.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_stem
+from cellseg_engine.io.folders import refuse_folder
+from cellseg_engine.io.images import IMAGE_SUFFIXES, image_stem
 from cellseg_engine.io.plates import PlateImage, group_plate, parse_pattern
 from cellseg_engine.io.tiff import begins_in
 
@@ -118,7 +120,8 @@ def _without_parts(found: Sequence[_Found]) -> tuple[Sequence[_Found], tuple[str
     there = {_identity(item.path) for item in found}
     parts: dict[Path, Path] = {}
     for item in found:
-        first = begins_in(item.path) if _is_ome_tiff(item.path) else item.path
+        is_ome_tiff = image_stem(item.path) != item.path.stem
+        first = begins_in(item.path) if is_ome_tiff else item.path
         if first != item.path and _identity(first) in there:
             parts[item.path] = first
     if not parts:
@@ -224,7 +227,8 @@ def _search_folder(folder: Path, out: Path | None) -> list[_Found]:
     """Give the images of a folder and those below it, linked ones as well, each folder once."""
     found = []
     visited = {folder.resolve()}
-    for parent, children, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+    refuse = partial(refuse_folder, hint=_UNREADABLE_HINT)
+    for parent, children, files in os.walk(folder, onerror=refuse, followlinks=True):
         places = {child: (Path(parent) / child).resolve() for child in sorted(children)}
         children[:] = [
             child
@@ -238,13 +242,6 @@ def _search_folder(folder: Path, out: Path | None) -> list[_Found]:
             if _is_input(path)
         ]
     return found
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise ReadError(
-        f"The folder {error.filename} cannot be read: {error.strerror}.",
-        hint="Ask for the permission, or give the folders that can be read one by one.",
-    ) from error
 
 
 def _is_input(path: Path) -> bool:
@@ -274,15 +271,12 @@ def _place(path: Path) -> Path:
     return path.parent.resolve()
 
 
+_UNREADABLE_HINT = "Ask for the permission, or give the folders that can be read one by one."
 _SUFFIX_HINT = f"Images are files ending in {', '.join(sorted(IMAGE_SUFFIXES))}."
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def _is_ome_tiff(path: Path) -> bool:
-    return path.suffix.lower() in TIFF_SUFFIXES and path.stem.lower().endswith(".ome")
 
 
 def _is_output(path: Path) -> bool:

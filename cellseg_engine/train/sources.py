@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from cellseg_engine.errors import ReadError
+from cellseg_engine.io.folders import refuse_folder
 from cellseg_engine.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_stem
 from cellseg_engine.train.faults import TrainingDataError
 
@@ -351,10 +352,7 @@ def _without(stem: str, endings: Sequence[str]) -> str:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise ReadError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
-
-    for parent, children, names in os.walk(folder, onerror=refuse):
+    for parent, children, names in os.walk(folder, onerror=refuse_folder):
         children[:] = sorted(child for child in children if not child.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from cellseg_engine.errors import SettingsError
 from cellseg_engine.nets.card import ModelCard, file_sha256, is_file, read_card
-from cellseg_engine.zoo.paths import expand_path, weights_files
-from cellseg_engine.zoo.store import find_model, is_in_catalogue, looks_like_path
+from cellseg_engine.zoo.files import find_files
+from cellseg_engine.zoo.store import is_in_catalogue
 
 
 def check_start(name: str) -> None:
@@ -23,7 +23,7 @@ def check_start(name: str) -> None:
     ModelNotFoundError, WeightsError
         There is none, or its card is damaged.
     """
-    files = weights_files(expand_path(name)) if looks_like_path(name) else find_model(name).files
+    files = find_files(name)
     check_single(name, len(files))
     file = files[0]
     if file.suffix == ".safetensors" and is_file(file):

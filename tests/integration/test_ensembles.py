@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from cellseg_engine.train.ensemble import train_ensemble
 from cellseg_engine.train.state import TrainingProgress
 from cellseg_engine.zoo.store import import_model, load_model, read_model
 from tests.integration.cli import Cli
-from tests.integration.training import draw_pairs, quick_options, small_network
+from tests.integration.training import quick_options, small_network
 
 QUICK = (
     "--recipe", "quick", "--precision", "fp32", "--epochs", 2, "--images-per-epoch", 2,
@@ -23,15 +22,7 @@ QUICK = (
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _small() -> Iterator[None]:
-    with small_network():
-        yield
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_pairs(tmp_path_factory.mktemp("pairs"))
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")

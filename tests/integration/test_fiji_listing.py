@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import tifffile
 from imagecodecs import jpeg_encode
 
 from tests.integration.fiji_host import ImageJ
-from tests.integration.fiji_runs import SETTINGS, close_all, crop, fiji_with_engine
+from tests.integration.fiji_runs import SETTINGS, crop
 from tests.integration.test_fiji_folder import run, summary
 
 OPEN = """
@@ -57,18 +55,6 @@ try:
 finally:
     listing.ImageReader = listing.BF = None
 """
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageJ]:
-    with fiji_with_engine(tmp_path_factory.mktemp("fiji")) as (fiji, _):
-        yield fiji
-
-
-@pytest.fixture
-def fiji(host: ImageJ) -> Iterator[ImageJ]:
-    yield host
-    close_all(host)
 
 
 def fits(pixels: np.ndarray) -> bytes:

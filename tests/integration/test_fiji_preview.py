@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,8 @@ import tifffile
 
 from tests.integration.fiji_host import ABORTED, ImageJ
 from tests.integration.fiji_runs import (
-    close_all,
     crop,
     engine_labels,
-    fiji_with_engine,
     saved_labels,
 )
 
@@ -29,18 +26,6 @@ result = [len(rois), len(disks), disks[0].getFloatWidth(), image.getWidth(), ima
           disks[0].getFillColor() is not None, list(image.getDimensions()[2:]),
           image.getProp("cellseg_diameter_px")]
 """
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageJ]:
-    with fiji_with_engine(tmp_path_factory.mktemp("fiji")) as (fiji, _):
-        yield fiji
-
-
-@pytest.fixture
-def fiji(host: ImageJ) -> Iterator[ImageJ]:
-    yield host
-    close_all(host)
 
 
 def test_the_selection_is_cut_out_with_outlines_and_the_estimated_diameter_as_a_disk(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +14,10 @@ import tifffile
 from tests.conftest import ROOT
 from tests.integration.cli import Cli
 from tests.integration.fiji_host import ABORTED, ImageJ
-from tests.integration.fiji_runs import DIAMETER_PX, SETTINGS, close_all, crop, fiji_with_engine
+from tests.integration.fiji_runs import DIAMETER_PX, SETTINGS, close_all, crop
 from tests.integration.test_fiji_folder import run, summary
 
 THEIRS = np.full((60, 70), 77, np.uint16)
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageJ]:
-    with fiji_with_engine(tmp_path_factory.mktemp("fiji")) as (fiji, _):
-        yield fiji
-
-
-@pytest.fixture
-def fiji(host: ImageJ) -> Iterator[ImageJ]:
-    yield host
-    close_all(host)
 
 
 @pytest.fixture

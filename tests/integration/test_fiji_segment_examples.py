@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 import tifffile
 
 from tests.conftest import ROOT
 from tests.integration.fiji_host import ABORTED, ImageJ
-from tests.integration.fiji_runs import close_all, crop, engine_labels, fiji_with_engine
+from tests.integration.fiji_runs import crop, engine_labels
 
 EXAMPLES = ROOT / "docs/examples/fiji"
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageJ]:
-    with fiji_with_engine(tmp_path_factory.mktemp("fiji")) as (fiji, _):
-        yield fiji
-
-
-@pytest.fixture
-def fiji(host: ImageJ) -> Iterator[ImageJ]:
-    yield host
-    close_all(host)
 
 
 def run(fiji: ImageJ, name: str, argument: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,7 @@ from cellseg_engine.train.run import train
 from tests.integration.cli import Cli
 from tests.integration.training import draw_pairs, quick_options, small_network
 
-
-@pytest.fixture(autouse=True)
-def _small() -> Iterator[None]:
-    with small_network():
-        yield
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,9 @@ from cellseg_engine.train.run import train
 from cellseg_engine.train.state import TrainingProgress
 from cellseg_engine.zoo.store import read_model
 from tests.conftest import ROOT
-from tests.integration.training import draw_pairs, quick_options, small_network
+from tests.integration.training import quick_options, small_network
 
-
-@pytest.fixture(autouse=True)
-def _small() -> Iterator[None]:
-    with small_network():
-        yield
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_pairs(tmp_path_factory.mktemp("pairs"))
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def read_record(out: Path) -> dict[str, Any]:

@@ -30,16 +30,7 @@ from cellseg_engine.zoo.store import import_model
 from tests.conftest import ROOT
 from tests.integration.training import WIDTHS, disks, draw_pairs, quick_options, small_network
 
-
-@pytest.fixture(autouse=True)
-def _small() -> Iterator[None]:
-    with small_network():
-        yield
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_pairs(tmp_path_factory.mktemp("pairs"))
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
