@@ -101,6 +101,7 @@ def find_or_start(
     folder = make_private_folder(runtime_folder())
     child = None  # type: Optional[_Child]
     silent = None  # type: Optional[EngineTimeoutError]
+    is_held = False
     while True:
         try:
             found = find_engine(folder)
@@ -110,9 +111,10 @@ def find_or_start(
         if found is not None:
             return found
         if child is None or child.has_given_way():
+            is_held = child is not None and child.found_another
             child = _Child(folder, engine_python or find_engine_python(), arguments)
         if time.monotonic() >= deadline:
-            raise _late(timeout_s, folder, silent)
+            raise _late(timeout_s, folder, silent, is_held)
         time.sleep(_POLL_S)
 
 
@@ -155,8 +157,9 @@ def find_engine_python() -> str:
         return sys.executable
     raise EngineStartError(
         "Nothing says which Python has the engine.",
-        hint="Set {} to it (the python of the environment where you ran pip install "
-        "'cellseg-engine[service]').".format(PYTHON_VARIABLE),
+        hint="Set {} to it: the python of the environment that has the engine.".format(
+            PYTHON_VARIABLE
+        ),
     )
 
 
@@ -227,10 +230,20 @@ class _Child:
             raise self._failure(code)
         return time.monotonic() - self._started > _SPAWN_AGAIN_S
 
+    @property
+    def found_another(self) -> bool:
+        """Say whether it ended since another process holds the engine's lock."""
+        return self._process.poll() == EXIT_RUNNING
+
     def _failure(self, code: int) -> EngineStartError:
         lines = self._said()
         hint = "See {}.".format(self._output)
-        if any("No module named" in line for line in lines):
+        missing = [line for line in lines if "No module named" in line]
+        if any("cellseg_" in line for line in missing):
+            hint = "It has no engine: install one there, or set {} to another Python.".format(
+                PYTHON_VARIABLE
+            )
+        elif missing:
             hint = "Install it: {} -m pip install 'cellseg-engine[service]'.".format(self._python)
         return EngineStartError(
             "The engine could not be started with {} (exit code {}){}".format(
@@ -262,11 +275,18 @@ def _detached() -> Dict[str, Any]:
 
 
 def _late(
-    timeout_s: float, folder: Path, silent: Optional[EngineTimeoutError]
+    timeout_s: float, folder: Path, silent: Optional[EngineTimeoutError], is_held: bool
 ) -> EngineTimeoutError:
+    record = read_record(folder)
+    pid = record["pid"] if record else 0
+    if silent is None and is_held and pid:
+        return EngineTimeoutError(
+            "The engine (process {}) runs but has not proved for {:g} s that it is one.".format(
+                pid, timeout_s
+            ),
+            hint="End process {} and try again; {} in {} says more.".format(pid, LOG_NAME, folder),
+        )
     if silent is not None:
-        record = read_record(folder)
-        pid = record["pid"] if record else 0
         return EngineTimeoutError(
             "The engine (process {}) runs but has not answered for {:g} s.".format(pid, timeout_s),
             hint="If it hangs, end process {} and try again.".format(pid),

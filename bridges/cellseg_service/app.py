@@ -153,7 +153,8 @@ class _Routes:
 
     async def train(self, request: Request) -> Response:
         body = await request.body()
-        training = self._service.train(body, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        training = await run_in_threadpool(self._service.train, body, loop)
         close = self._service.trainings.abandon
         return JobStream(_events(training, 0), lambda: close(training))
 

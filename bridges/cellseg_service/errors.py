@@ -41,6 +41,12 @@ class ExchangeFullError(CellSegError, OSError):
     code = "exchange-full"
 
 
+class ExchangeLostError(CellSegError, OSError):
+    """An exchange folder was removed and cannot be made again."""
+
+    code = "exchange-lost"
+
+
 class TrainingBusyError(CellSegError, RuntimeError):
     """Another training runs."""
 

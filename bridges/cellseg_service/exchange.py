@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import math
 import os
 import re
 import secrets
@@ -13,65 +12,22 @@ import shutil
 import stat
 import sys
 import tempfile
+import threading
 import time
-import tokenize
-import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from cellseg_engine.io.process_lock import ProcessLock
-from cellseg_service.errors import ArrayError, ExchangeFullError, FileNameError
+from cellseg_service.errors import ExchangeFullError, ExchangeLostError, FileNameError
 
 log = logging.getLogger(__name__)
 
 LOCK_NAME = ".lock"
-LARGEST_ITEM_BYTES = 8
-MAX_DIMENSIONS = 6
 MARGIN_BYTES = 1 << 20
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.npy")
-_HEADER_FAULTS = (
-    ValueError,
-    SyntaxError,
-    TypeError,
-    KeyError,
-    MemoryError,
-    RecursionError,
-    OverflowError,
-    EOFError,
-    tokenize.TokenError,
-)
-
-
-@dataclass(frozen=True)
-class ArrayHeader:
-    """What a `.npy` file says about itself.
-
-    Attributes
-    ----------
-    shape, dtype, is_fortran
-        Of the array.
-    offset
-        Of its first byte in the file.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-    is_fortran: bool
-    offset: int
-
-    @property
-    def size(self) -> int:
-        """Number of items."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the items."""
-        return self.size * self.dtype.itemsize
 
 
 class Exchange:
@@ -101,6 +57,7 @@ class Exchange:
             except OSError as error:
                 log.warning("%s cannot be used for arrays: %s", fast_parent, error)
         self._fast, self._large = fast, large
+        self._making = threading.Lock()
 
     @property
     def fast(self) -> Path:
@@ -113,9 +70,23 @@ class Exchange:
         return self._large.path
 
     def make_sure(self) -> None:
-        """Make the folders again if somebody removed them (systemd may, at logout)."""
+        """Make the folders again if somebody removed them (systemd may, at logout).
+
+        Raises
+        ------
+        ExchangeLostError
+            One cannot be made again.
+        """
         for folder in {self._fast, self._large}:
-            folder.make_sure()
+            try:
+                with self._making:
+                    folder.make_sure()
+            except OSError as error:
+                raise ExchangeLostError(
+                    f"The exchange folder {folder.path} is gone and cannot be made again: "
+                    f"{error.strerror or error}.",
+                    hint="This engine ends; try again: the next call starts one with new folders.",
+                ) from error
 
     def close(self) -> None:
         """Remove the folders with all that is in them."""
@@ -154,8 +125,8 @@ class Exchange:
 
         Raises
         ------
-        ExchangeFullError
-            With the numbers.
+        ExchangeFullError, ExchangeLostError
+            With the numbers, or the reason.
         """
         self._choose(size_bytes)
 
@@ -164,8 +135,8 @@ class Exchange:
 
         Raises
         ------
-        ExchangeFullError
-            There is no space; nothing is left behind.
+        ExchangeFullError, ExchangeLostError
+            There is no space, or no folder; nothing is left behind.
         """
         return self._save(".npy", array.nbytes, lambda file: np.save(file, array))
 
@@ -175,6 +146,7 @@ class Exchange:
 
     def new_upload(self, size_bytes: int) -> Path:
         """Give the path for an upload of that size; errors as `save_array`."""
+        self.make_sure()
         if _free(self.large) < size_bytes + MARGIN_BYTES:
             raise _full(self.large, size_bytes)
         return self.large / f"upload-{secrets.token_hex(16)}.npy"
@@ -218,34 +190,6 @@ class Exchange:
                 continue
             return path
         raise _full(self.large, size_bytes)
-
-
-def read_header(path: Path) -> ArrayHeader:
-    """Read and check the header of a `.npy` file.
-
-    Raises
-    ------
-    ArrayError
-        No `.npy`, not of real numbers, or of another size than it says.
-    """
-    with _open(path) as file:
-        return _read_header(file)
-
-
-def load_array(path: Path) -> np.ndarray:
-    """Read a `.npy` file into memory: native byte order, C order; errors as `read_header`."""
-    with _open(path) as file:
-        header = _read_header(file)
-        file.seek(header.offset)
-        array = np.fromfile(file, header.dtype, header.size)
-    if array.size != header.size:
-        raise ArrayError("The file became shorter while it was read.")
-    if header.dtype.kind == "b":
-        array = array.view(np.uint8) != 0
-    array = array.astype(header.dtype.newbyteorder("="), copy=False)
-    if header.is_fortran:
-        return np.ascontiguousarray(array.reshape(header.shape[::-1]).T)
-    return array.reshape(header.shape)
 
 
 def remove(path: Path) -> None:
@@ -292,11 +236,11 @@ class _Folder:
         unborn.rename(self.path)
 
     def make_sure(self) -> None:
-        if self.path.is_dir():
+        if _is_own_folder(self.path):
             return
         log.warning("%s had been removed and is made again", self.path)
         self._lock.release()
-        self.path.mkdir(mode=0o700)
+        self.path.mkdir(mode=0o700, parents=True)
         self._lock = ProcessLock(self.path / LOCK_NAME)
         self._lock.acquire()
 
@@ -310,14 +254,18 @@ def _prefix() -> str:
     return f"cellseg-{user}-"
 
 
-def _is_orphan(folder: Path) -> bool:
+def _is_own_folder(folder: Path) -> bool:
+    """Say whether there is a folder of this user, and no link to one."""
     try:
         about = folder.lstat()
     except OSError:
         return False
-    if not stat.S_ISDIR(about.st_mode):
-        return False
-    if sys.platform != "win32" and about.st_uid != os.getuid():
+    is_own = sys.platform == "win32" or about.st_uid == os.getuid()
+    return is_own and stat.S_ISDIR(about.st_mode)
+
+
+def _is_orphan(folder: Path) -> bool:
+    if not _is_own_folder(folder):
         return False
     lock = ProcessLock(folder / LOCK_NAME)
     try:
@@ -328,59 +276,9 @@ def _is_orphan(folder: Path) -> bool:
     return is_free
 
 
-def _open(path: Path) -> BinaryIO:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise FileNameError(
-            f"{path.name!r} cannot be read: {error.strerror}; links are not followed."
-        ) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileNameError(f"{path.name!r} in the exchange folder is no file.")
-    return os.fdopen(descriptor, "rb")
-
-
 def _create(path: Path) -> BinaryIO:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     return os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600), "wb")
-
-
-def _read_header(file: BinaryIO) -> ArrayHeader:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about headers written by Python 2
-            shape, is_fortran, dtype = _parse_header(file)
-    except _HEADER_FAULTS as error:
-        raise ArrayError(
-            f"The file is not a .npy array: {str(error)[:200]}", hint="Write it with numpy.save."
-        ) from None
-    if dtype.hasobject or dtype.kind not in "buif" or dtype.itemsize > LARGEST_ITEM_BYTES:
-        raise ArrayError(
-            f"The array has dtype {str(dtype)[:100]}; integers, booleans and floats of up to 64 "
-            "bits can be segmented, Python objects are never read."
-        )
-    if len(shape) > MAX_DIMENSIONS or any(n < 1 for n in shape):
-        raise ArrayError(f"The array has the shape {str(shape)[:200]}, which no image has.")
-    header = ArrayHeader(shape, dtype, is_fortran, file.tell())
-    expected = header.offset + header.nbytes
-    actual = os.fstat(file.fileno()).st_size
-    if actual != expected:
-        raise ArrayError(
-            f"The file has {actual} bytes, but its header says {expected}: it is not complete, or "
-            "was changed."
-        )
-    return header
-
-
-def _parse_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"version {version} of the format is not known")
 
 
 def _free(folder: Path) -> int:

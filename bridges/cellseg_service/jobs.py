@@ -21,7 +21,7 @@ from cellseg_engine.settings import Settings
 from cellseg_service.errors import QueueFullError, StoppingError
 from cellseg_service.exchange import remove
 from cellseg_service.fair_queue import FairQueue
-from cellseg_service.messages import SegmentRequest, describe_error
+from cellseg_service.messages import SegmentRequest, describe_error, shorten
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +152,33 @@ class Job:
         self.mailbox.post(self.result)
 
 
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """What is kept of an image or a training that is over, for the status page.
+
+    Attributes
+    ----------
+    title
+        Of the image; of a training, the name of its model.
+    result
+        Its result event.
+    sequence
+        It was the n-th image to run; 0 if it never ran.
+    preview
+        As `Job` has it.
+    ended_at
+        Seconds since 1970.
+    """
+
+    id: str
+    client: str
+    title: str
+    result: Event
+    sequence: int = 0
+    preview: tuple[np.ndarray, np.ndarray] | None = None
+    ended_at: float = field(default_factory=time.time)
+
+
 def failure(status: str, error: CellSegError | dict[str, str]) -> Event:
     """Give the result of a job without labels."""
     about = describe_error(error) if isinstance(error, CellSegError) else error
@@ -183,7 +210,8 @@ class Scheduler:
         self._changed = threading.Condition()
         self._sequence = itertools.count(1)
         self._is_stopping = False
-        self.recent: deque[Job] = deque(maxlen=RECENT)
+        self._fault: Event | None = None
+        self.recent: deque[Ended] = deque(maxlen=RECENT)
         self.counters = dict.fromkeys(
             ("models_loaded", "jobs_done", "jobs_failed", "jobs_refused", "jobs_cancelled"), 0
         )
@@ -192,6 +220,11 @@ class Scheduler:
     def is_ready(self) -> bool:
         """Say whether devices are known, so that jobs run."""
         return self._resolve is not None
+
+    @property
+    def is_broken(self) -> bool:
+        """Say whether no job can ever run, see `break_down`."""
+        return self._fault is not None
 
     def start(self, resolve: Callable[[str], str]) -> None:
         """Begin to run jobs; ``resolve`` gives the device that a setting stands for."""
@@ -204,6 +237,20 @@ class Scheduler:
                 self._enqueue(job)
             except CellSegError as error:
                 self._end(job, failure("refused", error))
+
+    def break_down(self, error: dict[str, str]) -> None:
+        """End the jobs that wait, and each one that still comes, as failed for that reason."""
+        with self._changed:
+            self._fault = failure("failed", error)
+            waiting = list(self._unresolved)
+            self._unresolved = FairQueue()
+        for job in waiting:
+            self._end(job, self._fault)
+
+    def refuse(self, request: SegmentRequest, error: CellSegError) -> None:
+        """Note an image that never became a job."""
+        result = failure("refused", error)
+        self._note(Ended(secrets.token_hex(8), request.client, request.title, result))
 
     def submit(self, job: Job) -> int:
         """Queue a job and give how many run or wait before it.
@@ -219,14 +266,18 @@ class Scheduler:
         with self._changed:
             if self._is_stopping:
                 raise StoppingError("The engine ends.", hint="Try again: the next call starts one.")
+            fault = self._fault
             if self._count_waiting() >= self._limit:
                 raise QueueFullError(
                     f"{self._limit} images wait already, which is the limit of this engine.",
                     hint="Try again in a while.",
                 )
-            if self._resolve is None:
+            if self._resolve is None and fault is None:
                 self._unresolved.put(job.client, job)
                 return list(self._unresolved).index(job)
+        if fault is not None:
+            self._end(job, fault)
+            return 0
         return self._enqueue(job)
 
     def cancel(self, job_id: str, reason: str = "") -> str:
@@ -263,7 +314,7 @@ class Scheduler:
         with self._changed:
             self.counters[name] += 1
 
-    def snapshot(self) -> tuple[list[Job], list[Job], list[Job]]:
+    def snapshot(self) -> tuple[list[Job], list[Job], list[Ended]]:
         """Give the jobs that run, those that wait in order, and the last ones, newest first."""
         with self._changed:
             return list(self._running.values()), self._waiting(), list(reversed(self.recent))
@@ -316,8 +367,8 @@ class Scheduler:
                 result = run(job)
             except Exception as error:
                 log.exception("job %s failed", job.id)
-                message = f"Internal error of the engine: {type(error).__name__}: {error}"
-                about = {"code": "internal", "message": message[:1000], "hint": REPORT_HINT}
+                message = f"Internal error of the engine: {type(error).__name__}: {error}."
+                about = {"code": "internal", "message": shorten(message), "hint": REPORT_HINT}
                 result = failure("failed", about)
             self._end(job, result)
             with self._changed:
@@ -331,14 +382,13 @@ class Scheduler:
         job.finish({**result, "seconds": seconds})
 
     def _count(self, job: Job) -> None:
-        status = (job.result or {}).get("status", "failed")
+        about = (job.id, job.client, job.request.title, job.result or {})
+        self._note(Ended(*about, job.sequence, job.preview))
+
+    def _note(self, ended: Ended) -> None:
+        status = ended.result.get("status", "failed")
+        seconds = ended.result.get("seconds", {}).get("total", 0.0)
         with self._changed:
             self.counters["jobs_done" if status == "ok" else f"jobs_{status}"] += 1
-            self.recent.append(job)
-        log.info(
-            "job %s of %r: %s in %.3f s",
-            job.id,
-            job.client,
-            status,
-            (job.result or {}).get("seconds", {}).get("total", 0.0),
-        )
+            self.recent.append(ended)
+        log.info("job %s of %r: %s in %.3f s", ended.id, ended.client, status, seconds)

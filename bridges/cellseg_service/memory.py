@@ -12,7 +12,7 @@ from cellseg_engine.core.axes import check_axes
 from cellseg_engine.errors import MemoryNeededError
 from cellseg_engine.pipeline.memory import amount, available_bytes
 from cellseg_engine.settings import Settings
-from cellseg_service.exchange import ArrayHeader
+from cellseg_service.arrays import ArrayHeader
 
 __all__ = [
     "amount",

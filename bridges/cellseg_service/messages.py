@@ -62,30 +62,6 @@ class WeightsRequest(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
-def parse_request(body: bytes, *, allow_paths: bool) -> tuple[SegmentRequest, Settings]:
-    """Give the request and its settings.
-
-    Parameters
-    ----------
-    body
-        JSON.
-    allow_paths
-        A model may be given by the path of its file, which only callers on this machine may do.
-
-    Raises
-    ------
-    RequestError, WireError, SettingsError
-        One sentence says what is wrong.
-    """
-    request = parse_body(body, SegmentRequest)
-    return request, _settings_of(request, allow_paths)
-
-
-def parse_weights(body: bytes, *, allow_paths: bool) -> Settings:
-    """Give the settings whose models are asked about; see `parse_request`."""
-    return _settings_of(parse_body(body, WeightsRequest), allow_paths)
-
-
 def parse_body(body: bytes, kind: type[Request]) -> Request:
     """Give a request of JSON.
 
@@ -109,6 +85,27 @@ def parse_body(body: bytes, kind: type[Request]) -> Request:
         raise RequestError(_explain(error)) from None
 
 
+def settings_of(request: SegmentRequest | WeightsRequest, *, allow_paths: bool) -> Settings:
+    """Give the settings of a request.
+
+    Parameters
+    ----------
+    request
+        Checked by `parse_body`.
+    allow_paths
+        A model may be given by the path of its file, which only callers on this machine may do.
+
+    Raises
+    ------
+    SettingsError
+        One sentence says what is wrong.
+    """
+    settings = make_settings(request.settings)
+    for model in (settings.model, settings.model_side_views):
+        _check_model(model, allow_paths)
+    return settings
+
+
 def describe_error(error: CellSegError) -> dict[str, str]:
     """Give the ``error`` of an answer."""
     return {"code": error.code, "message": shorten(error.message), "hint": shorten(error.hint)}
@@ -129,13 +126,6 @@ def shorten(text: str) -> str:
     """Give a text that is not longer than a message should be."""
     limit = MAX_MESSAGE_CHARACTERS
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _settings_of(request: SegmentRequest | WeightsRequest, allow_paths: bool) -> Settings:
-    settings = make_settings(request.settings)
-    for model in (settings.model, settings.model_side_views):
-        _check_model(model, allow_paths)
-    return settings
 
 
 def _check_model(model: str, allow_paths: bool) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 COMMAND = "cellseg serve"
 """What the command line puts in the place of the program's name."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_MAX_GIGABYTES = 1e9
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - private folders are made in it
 
 
@@ -71,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add(
         "--upload-limit",
-        type=float,
+        type=_gigabytes,
         default=default.upload_limit_bytes / 1e9,
         metavar="GB",
         help="largest image from another machine (%(default).3g)",
@@ -79,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--queue-limit", type=int, default=default.queue_limit, help="jobs that may wait")
     add(
         "--keep",
-        type=_seconds,
+        type=_some_seconds,
         default=default.keep_s,
         metavar="SECONDS",
         help="how long results that nobody fetched are kept (%(default)g)",
@@ -132,3 +133,20 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text} are no seconds; use 0 or more")
     return seconds
+
+
+def _some_seconds(text: str) -> float:
+    """Give seconds, more than 0: results must live until they are read."""
+    seconds = _seconds(text)
+    if not seconds:
+        raise argparse.ArgumentTypeError(
+            "0 would remove results before they are read; use 1 or more"
+        )
+    return seconds
+
+
+def _gigabytes(text: str) -> float:
+    gigabytes = float(text)
+    if not 0 < gigabytes < _MAX_GIGABYTES:
+        raise argparse.ArgumentTypeError(f"{text} is no size in GB; use more than 0")
+    return gigabytes

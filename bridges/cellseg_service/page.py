@@ -34,7 +34,8 @@ def build_page() -> tuple[bytes, dict[str, str]]:
     Style and script stand in the page itself; the headers let the browser use these two, known by
     their SHA-256, and nothing else: a text that slipped through as HTML could run nothing.
     """
-    html, style, script = (_read(f"page.{kind}") for kind in ("html", "css", "js"))
+    html, style = _read("page.html"), _read("page.css")
+    script = _read("page_board.js") + _read("page.js")
     policy = {
         "default-src": "'none'",
         "script-src": _hash(script),

@@ -13,10 +13,13 @@ import socket
 import stat
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cellseg_client.places import LOG_NAME, OUTPUT_NAME, RECORD_NAME
 from cellseg_engine._version import __version__
@@ -31,8 +34,15 @@ from cellseg_service.worker import MakeSegmenter, SegmenterLike
 
 log = logging.getLogger(__name__)
 
+EXIT_BROKEN = 1
 EXIT_USE = 2
 GRACE_S = 5
+FIRST_REQUEST_S = 10.0
+"""Who connects and asks nothing for so long is sent away."""
+FAULT_TOLD_S = 10.0
+"""An engine that cannot be loaded says why to all who ask meanwhile, and ends."""
+OPEN_FILES = 4096
+"""Wanted at least; a connection is one, and some systems allow 256."""
 CHECK_EVERY_S = 1.0
 TIDY_EVERY_S = 30.0
 BACKLOG = 256
@@ -60,6 +70,7 @@ def run(options: ServiceOptions, folder: Path, make_segmenter: MakeSegmenter) ->
         Loads a model, `load_segmenter` or one that costs nothing.
     """
     _start_log(folder, options.background)
+    _allow_open_files()
     try:
         token = _read_token(options.token_file) or secrets.token_hex(32)
         listener = _listen(options.host, options.port)
@@ -68,20 +79,20 @@ def run(options: ServiceOptions, folder: Path, make_segmenter: MakeSegmenter) ->
         log.error("cannot start: %s", error)
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USE
+    port = listener.getsockname()[1]
+    record = _Record(folder, _url(options.host, port), token, exchange)
+    service = Service(options, token, exchange, make_segmenter)
     try:
-        service = Service(options, token, exchange, make_segmenter)
-        port = listener.getsockname()[1]
         hosts = own_names(options.host, port, options.allowed_hosts)
-        record = _Record(folder, _url(options.host, port), token, exchange)
         server = _Server(_configure(service, token, hosts), service, record)
         server.run(sockets=[listener])
     finally:
-        _Record.remove(folder)
+        record.withdraw()
         exchange.close()
         listener.close()
         log.info("ended")
         logging.shutdown()
-    return 0
+    return EXIT_BROKEN if service.scheduler.is_broken else 0
 
 
 class _Record:
@@ -111,11 +122,10 @@ class _Record:
             json.dump(self._content, file)
         os.replace(temporary, self._folder / RECORD_NAME)
 
-    @staticmethod
-    def remove(folder: Path) -> None:
+    def withdraw(self) -> None:
         """Remove it; the lock is still held, so it is ours."""
         with contextlib.suppress(OSError):
-            (folder / RECORD_NAME).unlink()
+            (self._folder / RECORD_NAME).unlink()
 
 
 class _Server(uvicorn.Server):
@@ -146,31 +156,59 @@ class _Server(uvicorn.Server):
     def _warm_up(self) -> None:
         try:
             self._service.warm_up()
-        except Exception:
+        except Exception as error:
             log.exception("the engine cannot be loaded")
+            print(f"Error: {self._service.break_down(error)}", file=sys.stderr, flush=True)  # noqa: T201
+            time.sleep(FAULT_TOLD_S)
             self.should_exit = True
 
     async def _watch(self) -> None:
-        """End when idle; remove what nobody fetched. What goes wrong is tried again."""
+        """End when it is over; remove what nobody fetched. What goes wrong is tried again."""
         waited = 0.0
         while not self.should_exit:
             await asyncio.sleep(CHECK_EVERY_S)
             waited += CHECK_EVERY_S
             try:
-                if self._service.is_over():
-                    log.info("idle for %g s", self._service.options.idle_timeout_s)
-                    self.should_exit = True
+                reason = self._service.why_over()
+                if reason:
+                    log.info("ends: %s", reason)
+                    self._end()
                 if waited >= min(TIDY_EVERY_S, self._service.options.keep_s):
                     waited = 0.0
                     await asyncio.to_thread(self._service.tidy)
             except Exception:
                 log.exception("what nobody needs any more cannot be removed now")
 
+    def _end(self) -> None:
+        """End, found by nobody any more; jobs that run without exchange folders are told."""
+        self._record.withdraw()
+        if self._service.is_busy():
+            threading.Thread(target=self._service.stop, daemon=True).start()
+        self.should_exit = True
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's HTTP, which would wait for a first request for ever."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(FIRST_REQUEST_S, self._send_away)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _send_away(self) -> None:
+        if getattr(self, "cycle", None) is None:  # no request, or half of one
+            self.transport.close()
+
 
 def _configure(service: Service, token: str, hosts: set[str]) -> uvicorn.Config:
     return uvicorn.Config(
         make_app(service, token, hosts),
-        http="h11",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -179,6 +217,19 @@ def _configure(service: Service, token: str, hosts: set[str]) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACE_S,
         backlog=BACKLOG,
     )
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files, where there is one and the system lets us."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

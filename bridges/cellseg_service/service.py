@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import logging
 import os
 import secrets
-import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from imagecodecs import png_encode
 
 from cellseg_engine._version import __version__
-from cellseg_engine.errors import ModelNotFoundError, SettingsError
+from cellseg_engine.errors import CellSegError, ModelNotFoundError, SettingsError
 from cellseg_engine.io.overlays import render_overlay
-from cellseg_engine.train.finetune import newest_model
-from cellseg_engine.train.folder import Content, Correction, add_image, read_or_begin
-from cellseg_engine.train.part import Part
-from cellseg_service import memory
-from cellseg_service.errors import FileNameError
-from cellseg_service.exchange import Exchange, load_array, read_header, remove
+from cellseg_service import memory, status, training_folders
+from cellseg_service.arrays import read_header
+from cellseg_service.errors import ExchangeLostError, FileNameError
+from cellseg_service.exchange import Exchange, remove
 from cellseg_service.jobs import Job, Mailbox, Runner, Scheduler
-from cellseg_service.messages import parse_request, parse_weights
+from cellseg_service.messages import (
+    SegmentRequest,
+    WeightsRequest,
+    parse_body,
+    settings_of,
+    shorten,
+)
 from cellseg_service.model_files import weights_sha256
 from cellseg_service.options import ServiceOptions
 from cellseg_service.training import Training, Trainings
@@ -34,6 +37,7 @@ from cellseg_service.training_messages import (
     AddRequest,
     FolderRequest,
     TrainRequest,
+    named_arrays,
     parse_training,
 )
 from cellseg_service.wire import WIRE
@@ -87,7 +91,20 @@ class Service:
             It is refused; its input is removed.
         """
         self.touch()
-        request, settings = parse_request(body, allow_paths=self.options.is_local)
+        request = parse_body(body, SegmentRequest)
+        try:
+            job = self._make_job(request, loop)
+            try:
+                return job, self.scheduler.submit(job)
+            except BaseException:
+                remove(job.path)
+                raise
+        except CellSegError as error:
+            self.scheduler.refuse(request, error)
+            raise
+
+    def _make_job(self, request: SegmentRequest, loop: asyncio.AbstractEventLoop) -> Job:
+        settings = settings_of(request, allow_paths=self.options.is_local)
         remote = bool(request.image.upload)
         path = self._upload(request.image.upload) if remote else self._input(request.image.array)
         try:
@@ -99,22 +116,28 @@ class Service:
             self.exchange.check_space(
                 memory.output_bytes(header, request.axes, settings, request.outputs)
             )
-            job = Job(request, settings, path, remote, Mailbox(loop))
-            return job, self.scheduler.submit(job)
+            return Job(request, settings, path, remote, Mailbox(loop))
         except BaseException:
             remove(path)
             raise
 
     def health(self, nonce: str, authorized: bool) -> dict[str, Any]:
-        """Give the proof that the token is known here; with the token also how it goes."""
-        self.touch()
-        self.exchange.make_sure()
+        """Give the proof that the token is known here; with the token also how it goes.
+
+        Whatever has become of the exchange folders: without them it is no activity, and
+        `why_over` ends the engine.
+        """
+        try:
+            self.exchange.make_sure()
+            self.touch()
+        except ExchangeLostError as error:
+            log.warning("%s", error)
         proof = hmac.new(self._token.encode(), nonce.encode(), hashlib.sha256).hexdigest()
         answer: dict[str, Any] = {"proof": proof, "pid": os.getpid(), "wire": WIRE}
         if authorized:
             answer |= {
                 "version": __version__,
-                "state": "ready" if self.scheduler.is_ready else "starting",
+                "state": self.state,
                 "upload_limit_bytes": self.options.upload_limit_bytes,
             }
         return answer
@@ -152,7 +175,8 @@ class Service:
             There is no such model, or the request is wrong.
         """
         self.touch()
-        settings = parse_weights(body, allow_paths=self.options.is_local)
+        request = parse_body(body, WeightsRequest)
+        settings = settings_of(request, allow_paths=self.options.is_local)
         return {"weights_sha256": weights_sha256(settings)}
 
     def describe_folder(self, body: bytes) -> dict[str, Any]:
@@ -165,7 +189,7 @@ class Service:
         """
         self.touch()
         request = parse_training(body, FolderRequest, is_local=self.options.is_local)
-        return describe_content(read_or_begin(request.path))
+        return training_folders.describe_folder(request.path)
 
     def add_to_folder(self, body: bytes) -> dict[str, Any]:
         """Add an image to a training folder; its files in the exchange folder are removed.
@@ -176,27 +200,13 @@ class Service:
             It is refused, and the training folder is as it was.
         """
         self.touch()
-        request = parse_training(body, AddRequest, is_local=self.options.is_local)
-        references = [request.image, request.rois, request.predicted]
-        paths = [self._input(file.array) for file in references if file is not None]
         try:
-            pixels, rois, *predicted = (load_array(path) for path in paths)
-            correction = Correction(
-                pixels=pixels,
-                axes=request.axes,
-                rois=rois.tobytes(),
-                predicted=predicted[0].tobytes() if predicted else b"",
-                title=request.title,
-                source=request.source,
-                model=request.model,
-                pixel_size_um={str(axis): um for axis, um in request.pixel_size_um.items()},
-                part=Part(**request.part.model_dump()) if request.part else None,
-            )
-            image, remarks, content = add_image(request.path, correction)
+            request = parse_training(body, AddRequest, is_local=self.options.is_local)
+            return training_folders.add_to_folder(request, self._input)
         finally:
-            for path in paths:
-                remove(path)
-        return {"image": asdict(image), "remarks": list(remarks), **describe_content(content)}
+            for name in named_arrays(body):
+                with contextlib.suppress(FileNameError):
+                    remove(self._input(name))
 
     def train(self, body: bytes, loop: asyncio.AbstractEventLoop) -> Training:
         """Check a request for a training and start it.
@@ -223,36 +233,30 @@ class Service:
         """Give what the status page shows; asking for it is no activity."""
         running, queued, recent = self.scheduler.snapshot()
         now = time.monotonic()
+        torch = status.loaded_torch() if self.scheduler.is_ready else None  # else half imported
         return {
             "version": __version__,
             "wire": WIRE,
             "pid": os.getpid(),
-            "state": "ready" if self.scheduler.is_ready else "starting",
+            "state": self.state,
             "device": self.device,
             "uptime_s": round(now - self._started, 1),
             "idle_exit_s": self.options.idle_timeout_s,
-            "memory": {**memory.describe(), "gpu": self._gpu_memory()},
+            "memory": {**memory.describe(), "gpu": status.describe_gpu(torch)},
             "counters": dict(self.scheduler.counters),
-            "running": [
-                {
-                    **_about(job),
-                    "stage": job.progress.get("stage", ""),
-                    "fraction": job.progress.get("fraction"),
-                    "plane": job.progress.get("plane", 0),
-                    "planes": job.progress.get("planes", 1),
-                    "seconds": round(now - job.started_at, 2),
-                }
-                for job in running
-            ],
+            "running": [status.describe_running(job, now) for job in running],
             "training": self.trainings.describe(),
-            "queued": [{**_about(job), "position": n} for n, job in enumerate(queued)],
-            "recent": [_outcome(job) for job in recent],
+            "queued": [status.describe_waiting(job, n) for n, job in enumerate(queued)],
+            "recent": [status.describe_ended(ended) for ended in recent],
+            "recent_trainings": [
+                status.describe_ended_training(ended) for ended in self.trainings.recent()
+            ],
         }
 
     def thumbnail(self, job_id: str) -> bytes:
         """Give the thumbnail of one of the last jobs as PNG; nothing if there is none."""
         recent = self.scheduler.snapshot()[2]
-        preview = next((job.preview for job in recent if job.id == job_id), None)
+        preview = next((ended.preview for ended in recent if ended.id == job_id), None)
         return b"" if preview is None else bytes(png_encode(render_overlay(*preview), level=1))
 
     # -- files of remote clients -------------------------------------------------------
@@ -293,12 +297,28 @@ class Service:
         """Note that somebody uses the engine."""
         self._active = time.monotonic()
 
-    def is_over(self) -> bool:
-        """Say whether it has been idle for so long that it ends."""
-        if not self.scheduler.is_idle() or self.trainings.running is not None:
+    @property
+    def state(self) -> str:
+        """How it is: ``starting``, ``ready``, or ``failed``, when it can segment nothing."""
+        if self.scheduler.is_broken:
+            return "failed"
+        return "ready" if self.scheduler.is_ready else "starting"
+
+    def is_busy(self) -> bool:
+        """Say whether something runs or waits."""
+        return not self.scheduler.is_idle() or self.trainings.running is not None
+
+    def why_over(self) -> str:
+        """Give the reason why it ends now: no exchange folders, or idle for long; else nothing."""
+        try:
+            self.exchange.make_sure()
+        except ExchangeLostError as error:
+            return error.message
+        if self.is_busy():
             self.touch()
         limit = self.options.idle_timeout_s
-        return limit > 0 and time.monotonic() - self._active > limit
+        is_over = limit > 0 and time.monotonic() - self._active > limit
+        return f"idle for {limit:g} s" if is_over else ""
 
     def tidy(self) -> None:
         """Remove files that nobody fetched or asked for in time."""
@@ -323,17 +343,13 @@ class Service:
         self.scheduler.start(resolve)
         log.info("ready on %s", self.device)
 
-    def _gpu_memory(self) -> dict[str, Any] | None:
-        """Give the memory of the GPU in use, or None; while it starts, torch is half imported."""
-        torch = sys.modules.get("torch")
-        if not self.scheduler.is_ready or torch is None or not torch.cuda.is_initialized():
-            return None
-        free, total = torch.cuda.mem_get_info()
-        return {
-            "name": torch.cuda.get_device_name(),
-            "used_bytes": total - free,
-            "total_bytes": total,
-        }
+    def break_down(self, error: Exception) -> str:
+        """Answer each image, waiting or to come, with the reason that none runs; give it, too."""
+        reason = f"The engine cannot be loaded: {type(error).__name__}: {error}".rstrip(".") + "."
+        hint = "Run `cellseg doctor` in the environment of the engine: it says what is wrong there."
+        about = {"code": "load", "message": shorten(reason), "hint": hint}
+        self.scheduler.break_down(about)
+        return f"{reason} {hint}"
 
     def _make_runner(self, device: str) -> Runner:
         return Worker(
@@ -367,33 +383,3 @@ class Service:
                 hint="Upload the image again; one upload is for one job.",
             )
         return path
-
-
-def describe_content(content: Content) -> dict[str, Any]:
-    """Give what is in a training folder, as an answer has it."""
-    return {
-        "images": [asdict(image) for image in content.images],
-        "models": [asdict(model) for model in content.models],
-        "objects": content.objects,
-        "median_diameter_px": content.median_diameter_px,
-        "newest_model": newest_model(content),
-    }
-
-
-def _about(job: Job) -> dict[str, Any]:
-    return {"id": job.id, "client": job.client, "title": job.request.title}
-
-
-def _outcome(job: Job) -> dict[str, Any]:
-    result = job.result or {}
-    return {
-        **_about(job),
-        "status": result.get("status", ""),
-        "objects": result.get("objects"),
-        "diameter_px": result.get("diameter_px"),
-        "seconds": result.get("seconds", {}).get("total", 0.0),
-        "sequence": job.sequence,
-        "warnings": result.get("warnings", []),
-        "error": result.get("error"),
-        "thumbnail": f"/v1/thumbnails/{job.id}.png" if job.preview else None,
-    }

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ import psutil
 from cellseg_engine.io.staging import remove_stale
 from cellseg_engine.train.finetune import check_fine_tuning
 from cellseg_service.errors import StoppingError, TrainingBusyError
-from cellseg_service.jobs import PROGRESS_EVERY_S, REPORT_HINT, Event, Mailbox, failure
+from cellseg_service.jobs import PROGRESS_EVERY_S, REPORT_HINT, Ended, Event, Mailbox, failure
 from cellseg_service.messages import shorten
 from cellseg_service.training_messages import TrainRequest, fine_tuning_of
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 NICENESS = 10
 END_S = 15.0
 """A process that is told to stop has this long to clean up behind itself."""
+RECENT = 5
 _SAID_CHARACTERS = 300
 
 
@@ -62,11 +64,12 @@ class Training:
             self._told_at = now
             self.mailbox.post(self.progress)
 
-    def finish(self, result: Event) -> None:
-        """Give the one result."""
+    def finish(self, result: Event) -> Ended:
+        """Give the one result to the client, and what is kept of it."""
         seconds = {"total": round(time.monotonic() - self.started_at, 3)}
         self.result = {**result, "event": "result", "job": self.id, "seconds": seconds}
         self.mailbox.post(self.result)
+        return Ended(self.id, self.request.client, self.request.name, self.result)
 
 
 class Trainings:
@@ -75,6 +78,7 @@ class Trainings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: Training | None = None
+        self._recent: deque[Ended] = deque(maxlen=RECENT)
         self._is_stopping = False
 
     @property
@@ -138,10 +142,16 @@ class Trainings:
             "client": training.request.client,
             "model": training.request.name,
             "stage": training.progress.get("stage", ""),
+            "fraction": training.progress.get("fraction"),
             "epoch": training.progress.get("epoch", 0),
             "epochs": training.progress.get("epochs", 0),
             "seconds": round(time.monotonic() - training.started_at, 2),
         }
+
+    def recent(self) -> list[Ended]:
+        """Give the last trainings, newest first."""
+        with self._lock:
+            return list(reversed(self._recent))
 
     def _run(self, training: Training) -> None:
         try:
@@ -149,10 +159,10 @@ class Trainings:
         except Exception as error:
             log.exception("training %s failed", training.id)
             result = _broken(f"Internal error of the engine: {type(error).__name__}: {error}")
+        log.info("training %s of %r: %s", training.id, training.request.name, result["status"])
         with self._lock:
             self._running = None
-        log.info("training %s of %r: %s", training.id, training.request.name, result["status"])
-        training.finish(result)
+            self._recent.append(training.finish(result))
 
     def _train(self, training: Training) -> Event:
         """Run the process, relay what it says, and give its result."""
@@ -217,9 +227,12 @@ def _relay(training: Training, process: subprocess.Popen[bytes]) -> Event | None
 
 
 def _read(line: bytes) -> Event:
-    """Give the event of a line; other programs' words on stdout are no events."""
+    """Give the event of a line; other programs' words on stdout are no events.
+
+    A loss that is NaN or infinite becomes null: JSON cannot say it to the client.
+    """
     try:
-        event = json.loads(line)
+        event = json.loads(line, parse_constant=lambda _: None)
     except ValueError:
         return {}
     return event if isinstance(event, dict) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cellseg_engine.errors import SettingsError
 from cellseg_engine.settings import DEFAULT_MODEL, Settings, make_settings
 from cellseg_engine.train.finetune import ONLINE_RECIPE, FineTuning
+from cellseg_engine.zoo.paths import expand_path
 from cellseg_service.errors import RequestError
 from cellseg_service.messages import Micron, Text, parse_body
 
@@ -44,8 +46,8 @@ class FolderRequest(BaseModel):
 
     @property
     def path(self) -> Path:
-        """The training folder."""
-        return Path(self.folder).expanduser()
+        """The training folder; with a ``~`` that stands for nobody's home it is no whole path."""
+        return expand_path(self.folder)
 
 
 class PartRequest(BaseModel):
@@ -71,6 +73,10 @@ class AddRequest(FolderRequest):
     model: Text = ""
     pixel_size_um: dict[Literal["Z", "Y", "X"], Micron] = Field(default_factory=dict)
     part: PartRequest | None = None
+
+
+ARRAYS = ("image", "rois", "predicted")
+"""Fields of an `AddRequest` that are files of the exchange folder."""
 
 
 class TrainRequest(FolderRequest):
@@ -108,6 +114,17 @@ def parse_training(body: bytes, kind: type[FolderKind], *, is_local: bool) -> Fo
             hint="Give all of its path.",
         )
     return request
+
+
+def named_arrays(body: bytes) -> list[str]:
+    """Give the arrays that an `AddRequest` names, whatever else is wrong with it."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return []
+    files = [content.get(field) for field in ARRAYS] if isinstance(content, dict) else []
+    names = [file.get("array") for file in files if isinstance(file, dict)]
+    return [name for name in names if isinstance(name, str)]
 
 
 def fine_tuning_of(request: TrainRequest) -> FineTuning:

@@ -28,8 +28,10 @@ from cellseg_engine.pipeline.progress import Progress, ProgressCallback
 from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.settings import Settings
 from cellseg_service import memory
-from cellseg_service.exchange import Exchange, load_array, read_header, remove
+from cellseg_service.arrays import load_array, read_header
+from cellseg_service.exchange import Exchange, remove
 from cellseg_service.jobs import Event, Job, failure
+from cellseg_service.messages import encode_event
 from cellseg_service.model_files import find_stamps
 
 log = logging.getLogger(__name__)
@@ -129,12 +131,11 @@ class Worker:
         answer = self._write(job, result, written)
         _stop_if_cancelled(job)
         clock["write"] = time.perf_counter()
-        job.preview = _preview(job, pixels, result)
         times = list(clock.items())
         seconds = {
             name: round(now - before, 6) for (_, before), (name, now) in itertools.pairwise(times)
         }
-        return {
+        event = {
             "status": "ok",
             "objects": result.n_objects,
             "diameter_px": round(result.diameter_px, 4),
@@ -144,6 +145,9 @@ class Worker:
             "warnings": [*warnings, *result.warnings],
             "seconds": seconds,
         }
+        encode_event(event)  # what JSON cannot say is found here, not by each who asks later
+        job.preview = _preview(job, pixels, result)
+        return event
 
     def _model(self, settings: Settings) -> SegmenterLike:
         names = (settings.model, settings.model_side_views)

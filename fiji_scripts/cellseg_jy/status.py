@@ -38,7 +38,19 @@ def describe():
         raise Problem(running["error"].get("message", ""), running["error"].get("hint", ""))
     if not running.get("running"):
         return [("State", "not running; the next segmentation starts it"), ("Python", python)]
-    connection = launch.ensure()
+    where = [
+        ("Address", running["url"]),
+        ("Process", "{}".format(running["pid"])),
+        ("Python", running.get("python", python)),
+    ]
+    try:
+        return _work(launch.ensure()) + where
+    except Problem as problem:  # it can still be ended
+        return [("State", "running, but it does not say how it is"), ("", problem.message)] + where
+
+
+def _work(connection):
+    """Give what the engine says of itself, as pairs of texts."""
     status = connection.ask("GET", "/v1/status")
     models = connection.ask("GET", "/v1/models")
     memory = status["memory"]
@@ -51,9 +63,6 @@ def describe():
         ("Images", _images(status)),
         ("Training", _training(status.get("training"))),
         ("Memory", "{:.1f} GiB".format(memory["rss_bytes"] / _GIB)),
-        ("Address", running["url"]),
-        ("Process", "{}".format(status["pid"])),
-        ("Python", running.get("python", python)),
     ]
 
 
@@ -108,6 +117,8 @@ def _training(training):
     """Say which model is being trained, and how far it is."""
     if not training:
         return "none"
+    if not training["epochs"]:
+        return "{model}, preparing".format(**training)
     return "{model}, epoch {epoch} of {epochs}".format(**training)
 
 

@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from cellseg_service.page import page_routes
@@ -121,6 +121,7 @@ def example_status() -> dict[str, Any]:
                 "seconds": 4.2,
             }
         ],
+        "training": None,
         "queued": [
             {"id": "job-8", "client": "Fiji on lab-1", "title": HOSTILE, "position": 0},
             {"id": "job-9", "client": "CellProfiler on lab-3", "title": "B08", "position": 1},
@@ -146,6 +147,21 @@ def example_status() -> dict[str, Any]:
             ),
             recent("job-2", "B06.tif", status="cancelled"),
         ],
+        "recent_trainings": [],
+    }
+
+
+def example_training() -> dict[str, Any]:
+    """Give a training that runs, as the status has it."""
+    return {
+        "id": "training-1",
+        "client": "Fiji on lab-1",
+        "model": "mine",
+        "stage": "training",
+        "fraction": 0.25,
+        "epoch": 25,
+        "epochs": 100,
+        "seconds": 125.0,
     }
 
 
@@ -174,6 +190,7 @@ class PretendEngine:
         self.status = example_status()
         self.token = TOKEN
         self.trouble = 0
+        self.is_stuck = False  # half an answer, and no more
         self.asked: list[tuple[str, str, str]] = []
         self.thumbnail = thumbnail or make_thumbnail()
         with socket.socket() as probe:
@@ -223,7 +240,15 @@ class PretendEngine:
         return JSONResponse({"status": "refused", "error": {"code": "token"}}, 401)
 
     async def _answer_status(self, request: Request) -> Response:
-        return self._refuses(request) or JSONResponse(copy.deepcopy(self.status))
+        refused = self._refuses(request)
+        if self.is_stuck and not refused:
+            return StreamingResponse(self._half_an_answer(), media_type="application/json")
+        return refused or JSONResponse(copy.deepcopy(self.status))
+
+    async def _half_an_answer(self) -> AsyncIterator[bytes]:
+        yield b'{"state": '
+        while self.is_stuck:
+            await asyncio.sleep(0.05)
 
     async def _answer_thumbnail(self, request: Request) -> Response:
         return self._refuses(request) or Response(self.thumbnail, media_type="image/png")

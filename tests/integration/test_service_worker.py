@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,19 @@ def test_a_gpu_that_is_too_small_for_half_too_refuses(exchange: Exchange) -> Non
         "even for batches of 16 tiles: CUDA out of memory. Tried to allocate 2.00 GiB"
         in (result["error"]["message"])
     )
+    assert len(list(exchange.large.glob("*.npy"))) == 1  # the input, which the job removes
+
+
+class Endless(FakeSegmenter):
+    """Measures a diameter that is no number."""
+
+    def segment(self, image: np.ndarray, axes: str | None = None, **options: Any) -> Any:
+        return replace(super().segment(image, axes, **options), diameter_px=math.nan)
+
+
+def test_a_result_that_json_cannot_say_is_a_failure_and_leaves_no_file(exchange: Exchange) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Bench(exchange, Endless).run()
     assert len(list(exchange.large.glob("*.npy"))) == 1  # the input, which the job removes
 
 

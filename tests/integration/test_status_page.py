@@ -3,65 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from http.client import HTTPConnection
-from typing import Any
 
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from cellseg_service.page import build_page
+from tests.integration import page_host
 from tests.integration.browser import (
     HOSTILE,
     TOKEN,
     PretendEngine,
-    chromium,
     complaints,
     text_of,
     wait_for,
 )
+from tests.integration.page_host import emulate, let_go_of_the_mouse, run, texts
 
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with chromium(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def engine(browser: Chrome) -> Iterator[PretendEngine]:
-    engine = PretendEngine()
-    engine.start()
-    browser.get("about:blank")
-    complaints(browser)  # forget what earlier tests left
-    emulate(browser)
-    yield engine
-    browser.get("about:blank")
-    engine.stop()
-
-
-@pytest.fixture
-def page(browser: Chrome, engine: PretendEngine) -> Chrome:
-    """Open the page with the right token and wait for the first status."""
-    browser.get(f"{engine.url}#token={TOKEN}")
-    wait_for(lambda: text_of(browser, "#recent .title"), "the first status")
-    return browser
-
-
-def emulate(browser: Chrome, width: int = 1100, height: int = 1000, theme: str = "light") -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": theme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def texts(browser: Chrome, selector: str) -> list[str]:
-    return [found.text for found in browser.find_elements(By.CSS_SELECTOR, selector)]
-
-
-def run(browser: Chrome, code: str, *arguments: Any) -> Any:
-    return browser.execute_script(code, *arguments)
+browser, engine, page = page_host.browser, page_host.engine, page_host.page
 
 
 # --- what it shows -----------------------------------------------------------------------------
@@ -152,6 +112,7 @@ def test_cancel_asks_twice_and_then_cancels(page: Chrome, engine: PretendEngine)
     button = page.find_element(By.CSS_SELECTOR, "#queued li:nth-child(2) button")
     button.click()
     assert button.text == "Really cancel?"
+    let_go_of_the_mouse(page)
     assert not [method for method, _, _ in engine.asked if method == "DELETE"]
     button.click()
     wait_for(lambda: len(texts(page, "#queued li")) == 1, "a shorter queue")

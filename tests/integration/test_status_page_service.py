@@ -19,6 +19,7 @@ from cellseg_client import Engine, EngineError, SegmentationCancelledError, conn
 from cellseg_client.start import find_engine
 from tests.integration.browser import chromium, complaints, text_of, wait_for
 from tests.integration.cli import disks
+from tests.integration.page_host import let_go_of_the_mouse
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,7 @@ def test_a_running_job_is_cancelled_by_its_button(engine: Engine, page: Chrome) 
     wait_for(lambda: text_of(page, "#running .title") == "a large one.tif", "the running job")
     button = page.find_element(By.CSS_SELECTOR, "#running button")
     button.click()
+    let_go_of_the_mouse(page)
     button.click()
     thread.join(60)
     assert [type(outcome) for outcome in ended] == [SegmentationCancelledError]

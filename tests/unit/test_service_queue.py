@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from cellseg_service.errors import QueueFullError
 from cellseg_service.fair_queue import FairQueue
 from cellseg_service.jobs import Event, Job, Mailbox, Scheduler
 from cellseg_service.messages import SegmentRequest
+from cellseg_service.status import describe_ended
 
 
 @given(st.lists(st.sampled_from("abcd")))
@@ -128,6 +130,41 @@ def test_limit_cancel_and_stop() -> None:
         result = last_event(loop, second)
         assert result["error"]["message"] == "The engine was ended."
         assert scheduler.is_idle()
+
+
+def test_without_any_device_those_who_wait_and_those_who_come_are_told_why() -> None:
+    scheduler = Scheduler(lambda device: lambda job: {"status": "ok"}, 2)
+    about = {"code": "load", "message": "The engine cannot be loaded.", "hint": ""}
+    with running_loop() as loop:
+        waiting, late = make_job(loop), make_job(loop)
+        scheduler.submit(waiting)
+        scheduler.break_down(about)
+        assert scheduler.submit(late) == 0
+        for job in (waiting, late):
+            result = last_event(loop, job)
+            assert (result["status"], result["error"]) == ("failed", about)
+    assert scheduler.is_broken
+    assert scheduler.is_idle()
+    assert scheduler.counters["jobs_failed"] == 2
+
+
+def test_a_result_is_one_for_all_who_ask_and_a_failed_job_harms_no_other() -> None:
+    """A runner raises what the worker raises for a number that JSON cannot say."""
+
+    def run(job: Job) -> Event:
+        if job.client == "bad":
+            raise ValueError("Out of range float values are not JSON compliant: nan")
+        return {"status": "ok"}
+
+    scheduler = Scheduler(lambda device: run, 10)
+    with running_loop() as loop:
+        scheduler.start(lambda name: name)
+        jobs = [make_job(loop, client) for client in ("bad", "good")]
+        for job in jobs:
+            scheduler.submit(job)
+        results = [last_event(loop, job) for job in jobs]
+    assert [result["status"] for result in results] == ["failed", "ok"]
+    json.dumps([describe_ended(ended) for ended in scheduler.snapshot()[2]], allow_nan=False)
 
 
 def test_a_slow_reader_gets_the_latest_progress_and_the_result() -> None:

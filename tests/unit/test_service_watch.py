@@ -53,17 +53,22 @@ def test_what_goes_wrong_is_logged_and_the_idle_engine_ends_all_the_same(
         asked.append("tidy")
         raise RuntimeError("dictionary changed size during iteration")
 
-    def is_over() -> bool:
-        asked.append("is_over")
-        return asked.count("tidy") > 2
+    def why_over() -> str:
+        asked.append("why_over")
+        return "idle for 5 s" if asked.count("tidy") > 2 else ""
 
     monkeypatch.setattr(server, "CHECK_EVERY_S", 0.001)
     watched: Any = object.__new__(server._Server)
     watched.should_exit = False
     options = ServiceOptions(keep_s=0.001)
-    watched._service = SimpleNamespace(options=options, tidy=tidy, is_over=is_over)
+    watched._record = SimpleNamespace(withdraw=lambda: asked.append("withdraw"))
+    watched._service = SimpleNamespace(
+        options=options, tidy=tidy, why_over=why_over, is_busy=lambda: False
+    )
     with caplog.at_level(logging.INFO, "cellseg_service"):
         asyncio.run(watched._watch())
     assert watched.should_exit
     assert asked.count("tidy") >= 3
+    assert asked.count("withdraw") == 1
+    assert "ends: idle for 5 s" in caplog.text
     assert "dictionary changed size during iteration" in caplog.text
