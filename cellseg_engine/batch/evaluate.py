@@ -58,11 +58,14 @@ class Evaluation:
         One entry per plane or volume.
     total
         Pooled and as mean per image.
+    is_between
+        Two annotators were compared, of whom neither is right; the first one stands as truth.
     """
 
     pairing: Pairing
     images: tuple[ScoredImage, ...]
     total: PooledScore
+    is_between: bool = False
 
     def rows(self) -> list[dict[str, str | int | float]]:
         """Give one row per image for a table: names, counts and scores; equal keys in each."""
@@ -99,6 +102,7 @@ def evaluate_pairs(
     progress: Callable[[int, int], None] | None = None,
     *,
     axes: str | None = None,
+    between: bool = False,
 ) -> Evaluation:
     """Read and score the pairs, one at a time.
 
@@ -115,6 +119,9 @@ def evaluate_pairs(
     axes
         What the dimensions of all files are, for example ``"ZYX"``; goes before what the files
         say. Without it, of two files one of which does not say it, both have the other one's.
+    between
+        Both are annotations. Both may be annotated in a part, and objects of both count if at least
+        half of them lies in what both have annotated.
 
     Raises
     ------
@@ -128,87 +135,98 @@ def evaluate_pairs(
     """
     images: list[ScoredImage] = []
     for done, pair in enumerate(pairing.pairs, start=1):
-        images += _score_pair(pair, axes)
+        images += _score_pair(pair, axes, between)
         if progress is not None:
             progress(done, len(pairing.pairs))
     total = pool_scores([image.score for image in images])
-    return Evaluation(pairing=pairing, images=tuple(images), total=total)
+    return Evaluation(pairing, tuple(images), total, between)
 
 
 def read_frames(
-    pair: Pair, axes: str | None = None
+    pair: Pair, axes: str | None = None, *, between: bool = False
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Give each plane or volume of a pair: its name, the true and the predicted labels.
 
-    Where a truth has `NOT_ANNOTATED` in it, found objects that lie there for the most part are left
+    Where one of both has `NOT_ANNOTATED` in it, objects that lie there for the most part are left
     out, and so are time points that have nothing else. Parameters and errors are those of
-    `evaluate_pairs`.
+    `evaluate_pairs`; planes are (Y, X) and volumes (Z, Y, X), whatever order the axes have.
     """
-    truth, prediction = _read_pair(pair, axes)
-    if truth[0].size and truth[0].max() == NOT_ANNOTATED:
+    nothing = True
+    for name, *frames in _frames(*_read_pair(pair, axes, between)):
+        annotated = (frames[0] != NOT_ANNOTATED) & (frames[1] != NOT_ANNOTATED)
+        if not annotated.all():
+            frames = [keep_annotated(np.maximum(labels, 0), annotated) for labels in frames]
+        if annotated.any() or not annotated.size:
+            nothing = False
+            yield name, frames[0], frames[1]
+    if nothing:
         raise MetricError(
-            "the truth has label -1 (not annotated) everywhere.",
+            "no pixel is annotated in both: one or the other has label -1 everywhere."
+            if between
+            else "the truth has label -1 (not annotated) everywhere.",
             hint="Leave this image out, or annotate a part of it.",
         )
-    for name, true_frame, found in _frames(*truth, *prediction):
-        annotated = true_frame != NOT_ANNOTATED
-        if annotated.all() or true_frame.shape != found.shape:
-            yield name, true_frame, found
-        elif annotated.any():
-            yield name, np.maximum(true_frame, 0), keep_annotated(found, annotated)
 
 
-def _score_pair(pair: Pair, axes: str | None) -> list[ScoredImage]:
+def _score_pair(pair: Pair, axes: str | None, between: bool) -> list[ScoredImage]:
     try:
         return [
             ScoredImage(pair=pair, frame=frame, score=score_image(true_frame, predicted_frame))
-            for frame, true_frame, predicted_frame in read_frames(pair, axes)
+            for frame, true_frame, predicted_frame in read_frames(pair, axes, between=between)
         ]
     except MetricError as error:
+        first, second = ("A", "B") if between else ("truth", "prediction")
         raise MetricError(
-            f"{pair.truth} (truth) and {pair.prediction} (prediction): {error.message}",
+            f"{pair.truth} ({first}) and {pair.prediction} ({second}): {error.message}",
             hint=error.hint,
         ) from error
 
 
 def _read_pair(
-    pair: Pair, axes: str | None
-) -> tuple[tuple[np.ndarray, str], tuple[np.ndarray, str]]:
+    pair: Pair, axes: str | None, between: bool
+) -> tuple[np.ndarray, str, np.ndarray, str]:
     """Give labels and axes of truth and prediction; axes that one lacks are the other one's."""
+    lowest = NOT_ANNOTATED if between else 0
     try:
         truth = read_labels(pair.truth, axes=axes, lowest=NOT_ANNOTATED)
     except AxesError:
         if axes is not None:
             raise
-        prediction = read_labels(pair.prediction)
+        prediction = read_labels(pair.prediction, lowest=lowest)
         truth = read_labels(pair.truth, axes=prediction[1], lowest=NOT_ANNOTATED)
-        return truth, prediction
+        return *truth, *prediction
     try:
-        return truth, read_labels(pair.prediction, axes=axes)
+        return *truth, *read_labels(pair.prediction, axes=axes, lowest=lowest)
     except AxesError:
         if axes is not None:
             raise
-        return truth, read_labels(pair.prediction, axes=truth[1])
+        return *truth, *read_labels(pair.prediction, axes=truth[1], lowest=lowest)
 
 
 def _frames(
     truth: np.ndarray, truth_axes: str, prediction: np.ndarray, prediction_axes: str
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Give each plane or volume of two label images, with its name, in the axes of the truth."""
+    """Give each plane or volume of two label images of one shape, with its name."""
     if set(truth_axes) != set(prediction_axes):
         raise MetricError(
             f"the axes differ: {truth_axes} {truth.shape} and "
             f"{prediction_axes} {prediction.shape}.",
             hint="Give the axes of both (--axes, or axes= in Python), or save them alike.",
         )
-    prediction = prediction.transpose([prediction_axes.index(letter) for letter in truth_axes])
-    if "T" not in truth_axes or truth.shape != prediction.shape:
-        # Other shapes are refused by the score, which names both.
+    order = [letter for letter in "TZYX" if letter in truth_axes]
+    truth = truth.transpose([truth_axes.index(letter) for letter in order])
+    prediction = prediction.transpose([prediction_axes.index(letter) for letter in order])
+    if truth.shape != prediction.shape:
+        raise MetricError(
+            f"they do not have the same shape: {truth.shape} and {prediction.shape}, along "
+            f"{''.join(order)}.",
+            hint="Both must be label images of the same picture, at the same scale.",
+        )
+    if "T" not in order:
         yield "", truth, prediction
         return
-    time = truth_axes.index("T")
-    for n in range(truth.shape[time]):
-        yield f"T={n}", truth.take(n, time), prediction.take(n, time)
+    for n, (true_frame, found) in enumerate(zip(truth, prediction, strict=True)):
+        yield f"T={n}", true_frame, found
 
 
 def _paths(paths: Iterable[Path]) -> list[str]:

@@ -36,7 +36,7 @@ def write_plots(
     Parameters
     ----------
     folder
-        Made if needed; pictures of the same names are replaced.
+        Made if needed; pictures of an earlier evaluation in it are replaced.
     intervals
         Drawn as bands around the curves.
     axes
@@ -59,23 +59,34 @@ def write_plots(
         _draw_curve(stage.path(CURVE), evaluation, intervals)
         for rank, image in enumerate(worst, start=1):
             name = f"worst_{rank}_{_file_name(image)}.png"
-            picture = draw_comparison(image, axes)
+            picture = draw_comparison(image, axes, between=evaluation.is_between)
             stage.path(name).write_bytes(imagecodecs.png_encode(picture, level=3))
             names.append(name)
+        new = {name.casefold() for name in names}
+        for path in folder.glob(f"worst_[1-{N_WORST}]_*.png"):  # of an earlier evaluation
+            if path.name.casefold() not in new:
+                stage.remove(path.name)
     return [folder / name for name in names]
 
 
-def draw_comparison(image: ScoredImage, axes: str | None = None) -> np.ndarray:
+def draw_comparison(
+    image: ScoredImage, axes: str | None = None, *, between: bool = False
+) -> np.ndarray:
     """Draw found, missed and invented objects onto the image, where it lies beside its labels.
 
     Of a stack the plane with most wrong pixels is drawn.
+
+    Parameters
+    ----------
+    axes, between
+        As of `cellseg_engine.batch.evaluate.evaluate_pairs`.
 
     Returns
     -------
     uint8 of shape (Y, X, 3).
     """
-    frames = {frame: (truth, found) for frame, truth, found in read_frames(image.pair, axes)}
-    truth, prediction = frames[image.frame]
+    frames = read_frames(image.pair, axes, between=between)
+    truth, prediction = next((one, other) for name, one, other in frames if name == image.frame)
     matches = match_objects(truth, prediction, MATCH_IOU)
     planes = truth.reshape(-1, *truth.shape[-2:]), prediction.reshape(-1, *truth.shape[-2:])
     wrong = np.count_nonzero((planes[0] > 0) != (planes[1] > 0), axis=(1, 2))

@@ -16,7 +16,7 @@ from cellseg_engine.settings import DEFAULT_MODEL
 from cellseg_engine.train.recipes import DEFAULT_RECIPE, load_recipe, recipe_names
 
 if TYPE_CHECKING:
-    from cellseg_engine.train.learning_curve import CurveProgress, Start
+    from cellseg_engine.train.learning_points import CurveProgress, Start
 
 _STARTS: tuple[Start, ...] = ("pretrained", "scratch")
 
@@ -126,7 +126,7 @@ def command(
     three subsets of each, from a model and from random weights, and scores all of them on test
     images that none has seen. Writes learning_curve.png, .csv and .json. Started again in the same
     way it goes on where it was; --sizes, --subsets and --starts make parts of it, which add up in
-    one folder.
+    one folder, one after the other.
     """
     from cellseg_engine.nets.runtimes import choose_device
     from cellseg_engine.train.arithmetic import fast_precision

@@ -86,6 +86,8 @@ def command(
     from cellseg_engine.train.build_zoo import ZooOptions, build_zoo
     from cellseg_engine.train.options import TrainingOptions
 
+    if install and not arguments["train_models"]:
+        raise click.UsageError("--install takes trained models, so it does not go with --no-train.")
     names = ("network", "neighbours", "resolution", "min_images", "train_models")
     zoo = {name: arguments.pop(name) for name in names}
     settings, recipe = take_settings(arguments), take_recipe(arguments)

@@ -11,7 +11,7 @@ import click
 
 from cellseg_engine.cli.options import GivenPath, collect_settings, setting_options
 from cellseg_engine.errors import CellSegError, SettingsError
-from cellseg_engine.zoo.store import get_command, list_models
+from cellseg_engine.zoo.store import absent_models, get_command, list_models
 
 if TYPE_CHECKING:
     from cellseg_engine.batch.advice import Advice
@@ -73,7 +73,7 @@ def suggest_command(
         else:
             for warning in image.warnings:
                 click.echo(f"Warning: {warning}", err=True)
-            _show(job.title, advice)
+            _show(job.title, advice, index_file)
     return 1 if n_failed else 0
 
 
@@ -142,7 +142,7 @@ def compare_command(
             click.echo(f"Wrote {path}")
 
 
-def _show(title: str, advice: Advice) -> None:
+def _show(title: str, advice: Advice, index_file: Path | None) -> None:
     suggestion = advice.suggestion
     click.echo(f"{title}: {suggestion.model}")
     click.echo(
@@ -156,4 +156,15 @@ def _show(title: str, advice: Advice) -> None:
     for warning in advice.warnings:
         click.echo(f"    Warning: {warning}")
     if not advice.is_here:
-        click.echo(f"    It is not on this computer: {get_command(suggestion.model)}")
+        how = _how_to_get(suggestion.model, index_file)
+        click.echo(f"    It is not on this computer by this name: {how}")
+
+
+def _how_to_get(model: str, index_file: Path | None) -> str:
+    """Give the command that makes a model usable by its name: one of ours, or of a zoo."""
+    if index_file is None or any(entry.name == model for entry in absent_models()):
+        return get_command(model)
+    below = Path("models", model, f"{model}.safetensors")
+    beside = index_file.parent / below
+    file = beside if beside.is_file() else Path("FOLDER_OF_THE_ZOO") / below
+    return f'cellseg models import "{file}" --name {model}'

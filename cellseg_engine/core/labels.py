@@ -81,7 +81,7 @@ def keep_annotated(labels: np.ndarray, annotated: np.ndarray | None) -> np.ndarr
     Parameters
     ----------
     labels
-        int32 of any shape, ids up to n.
+        int32 of any shape, any ids.
     annotated
         bool of the same shape; None if it is known everywhere.
 
@@ -91,9 +91,28 @@ def keep_annotated(labels: np.ndarray, annotated: np.ndarray | None) -> np.ndarr
     """
     if annotated is None:
         return labels
+    labels = with_small_ids(labels)
     sizes = areas(labels)
     inside = np.bincount(labels[annotated], minlength=sizes.size)
     return keep_labels(labels, inside >= sizes / 2)
+
+
+def with_small_ids(labels: np.ndarray) -> np.ndarray:
+    """Give labels whose ids can be counted in an array: above the number of pixels, 1, 2, ...
+
+    Parameters
+    ----------
+    labels
+        int32 of any shape, any ids.
+
+    Returns
+    -------
+    int32 of the same shape: the labels as they are, or numbered anew in the order of their ids.
+    """
+    if int(labels.max(initial=0)) <= labels.size:
+        return labels
+    ids = np.unique(labels[labels > 0])
+    return np.searchsorted(np.append(0, ids), labels).astype(np.int32)
 
 
 def areas(labels: np.ndarray) -> np.ndarray:
@@ -253,7 +272,11 @@ def median_diameter(labels: np.ndarray) -> float:
     Stringer et al. 2021: the size of an image is the median object size, as the diameter of
     a disk of equal area.
     """
-    counts = areas(labels)
+    return median_diameter_of(areas(labels))
+
+
+def median_diameter_of(counts: np.ndarray) -> float:
+    """Give the same of the areas of objects, in px; those of 0 do not count."""
     present = counts[counts > 0]
     if present.size == 0:
         return 0.0

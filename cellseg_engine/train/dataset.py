@@ -43,7 +43,7 @@ class TrainingImage:
     ----------
     name, kind, group
         As of its `Source`; planes and slices of a stack have which one in their name, and one
-        group.
+        group. Images with the same pixels are of one group.
     pixels
         float32 of shape (C, Y, X), as the network sees it; channels that are empty at the end
         are left out.
@@ -72,6 +72,11 @@ class TrainingImage:
     n_objects: int
     sha256: str
     annotated: np.ndarray | None = None
+
+    @cached_property
+    def pixels_sha256(self) -> str:
+        """Give the hash of the pixels alone, whatever is annotated in them."""
+        return image_sha256(self.pixels, np.zeros(0, np.int32))
 
     @cached_property
     def marked_labels(self) -> np.ndarray:
@@ -197,7 +202,31 @@ def load_images(
     _refuse_faults(faults, len(sources))
     if not images:
         raise _nothing_left(remarks)
-    return _with_diameters(images), remarks
+    images, joined = _join_same(images)
+    return _with_diameters(images), [*remarks, *joined]
+
+
+def _join_same(images: list[TrainingImage]) -> tuple[list[TrainingImage], list[Remark]]:
+    """Make one group of the groups that have an image in common, and say so.
+
+    Else a network would be scored on pixels that it has seen with another annotation.
+    """
+    first_of: dict[str, TrainingImage] = {}
+    into: dict[str, str] = {}
+    remarks = []
+
+    def join(group: str) -> str:
+        while group in into:
+            group = into[group]
+        return group
+
+    for image in images:
+        first = first_of.setdefault(image.pixels_sha256, image)
+        if join(image.group) != join(first.group):
+            into[join(image.group)] = join(first.group)
+            what = f"the same pixels as {first.name}, so their groups are one"
+            remarks.append(Remark(image.name, "group", what))
+    return [replace(image, group=join(image.group)) for image in images], remarks
 
 
 def _with_diameters(images: list[TrainingImage]) -> list[TrainingImage]:

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from cellseg_engine.train.part import Part
-from cellseg_engine.train.roi_labels import decode_rois, draw_roi, has_area
+from cellseg_engine.train.roi_drawing import draw_roi
+from cellseg_engine.train.roi_labels import decode_rois, has_area
 
 
 @dataclass(frozen=True)

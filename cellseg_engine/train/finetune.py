@@ -19,6 +19,7 @@ from cellseg_engine.zoo.store import check_new_name, import_model, list_models
 
 ONLINE_RECIPE = "cellpose2-online"
 _MAX_NAME = 60
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,6 @@ def fine_tune(
     """
     from cellseg_engine.nets.runtimes import choose_device
     from cellseg_engine.train.arithmetic import fast_precision
-    from cellseg_engine.train.dataset import IMAGE_LEFT_OUT
     from cellseg_engine.train.options import TrainingOptions
     from cellseg_engine.train.run import train
 
@@ -141,21 +141,22 @@ def fine_tune(
             size_model=wanted.size_model,
             description=f"Fine-tuned on the training folder {wanted.folder.resolve().name}.",
         )
-        content = read_folder(wanted.folder)
+        gone = _without_files(wanted.folder)
+        for sentence in gone:
+            warn(sentence)
         result = train(options, report, warn)
         before_install()
         import_model([result.model], wanted.name)
-    left_out = {remark.image for remark in result.remarks if remark.what == IMAGE_LEFT_OUT}
-    used = [image for image in content.images if image.name not in left_out]
     made = TrainedModel(
         name=wanted.name,
         start=wanted.start_from,
-        images=len(used),
-        objects=sum(image.objects for image in used),
+        images=result.n_images,
+        objects=result.n_objects,
         epochs=recipe.epochs,
         made=now(),
     )
-    warnings = [*result.warnings, *(f"{r.image}: {r.what}: {r.reason}." for r in result.remarks)]
+    warnings = [*gone, *result.warnings]
+    warnings += [f"{r.image}: {r.what}: {r.reason}." for r in result.remarks]
     try:
         note_model(wanted.folder, made)
     except CellSegError as error:
@@ -170,6 +171,23 @@ def newest_model(content: Content) -> str:
     """Give the newest model of a training folder that is still in the list, or nothing."""
     known = {entry.name for entry in list_models()}
     return next((model.name for model in reversed(content.models) if model.name in known), "")
+
+
+def _without_files(folder: Path) -> list[str]:
+    """Give a sentence about images of the record that are not in the folder any more, if any."""
+    gone = [
+        image.name
+        for image in read_folder(folder).images
+        if not all((folder / f"{image.name}_{end}.tif").is_file() for end in ("img", "masks"))
+    ]
+    if not gone:
+        return []
+    more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+    sentence = (
+        f"{len(gone)} images in the record of {folder} are not trained on, since files of theirs "
+        f"are gone: {', '.join(gone[:_NAMED])}{more}."
+    )
+    return [sentence]
 
 
 def _recipe(wanted: FineTuning) -> Recipe:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,28 +17,21 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from cellseg_engine.core.axes import check_axes
 from cellseg_engine.core.labels import areas
-from cellseg_engine.errors import ImageError
+from cellseg_engine.io.folders import visible_names
 from cellseg_engine.io.labels import write_labels
 from cellseg_engine.io.staging import remove_stale, staged
+from cellseg_engine.train.corrections import describe_overlaps, draw_objects, one_plane
 from cellseg_engine.train.diameters import measure_sizes
 from cellseg_engine.train.edits import Edits, count_edits
 from cellseg_engine.train.faults import TrainingDataError
+from cellseg_engine.train.lock import only_writer
 from cellseg_engine.train.part import Part, mark_part
-from cellseg_engine.train.roi_labels import (
-    RoiLabels,
-    decode_rois,
-    has_area,
-    is_elsewhere,
-    settle_rois,
-)
-from cellseg_engine.train.sources import without_image_ending
+from cellseg_engine.train.sources import pair_name, without_image_ending
 
 RECORD = "cellseg_training.json"
 FORMAT = 1
 _MAX_NAME = 80
-_NAMED = 5
 _UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
 
 
@@ -198,20 +190,19 @@ def read_or_begin(folder: Path) -> Content:
 
     Raises
     ------
-    TrainingDataError
-        It has other files, so it is not taken for one.
+    TrainingDataError, ReadError
+        It has other files, so it is not taken for one; or it cannot be read.
     """
-    if not (folder / RECORD).exists():
-        names = [path.name for path in folder.glob("*")] if folder.is_dir() else []
-        others = sorted(name for name in names if not name.startswith("."))
-        if not others:
-            return Content()
-        raise TrainingDataError(
-            f"The folder {folder} is no training folder: it has other files, such as {others[0]}, "
-            f"and no {RECORD}.",
-            hint="Choose a new or an empty folder.",
-        )
-    return read_folder(folder)
+    names = visible_names(folder, "Choose another folder.")
+    if RECORD in names:
+        return read_folder(folder)
+    if not names:
+        return Content()
+    raise TrainingDataError(
+        f"The folder {folder} is no training folder: it has other files, such as {names[0]}, "
+        f"and no {RECORD}.",
+        hint="Choose a new or an empty folder.",
+    )
 
 
 def add_image(
@@ -239,20 +230,20 @@ def add_image(
     WriteError
         It cannot be written; the folder is as it was.
     """
-    content = read_or_begin(folder)
-    pixels, axes = _one_plane(correction)
-    drawn = _draw(correction, pixels.shape)
+    read_or_begin(folder)  # refuses a wrong one before anything is computed
+    title = correction.title
+    pixels, axes = one_plane(correction.pixels, correction.axes, title)
+    drawn = draw_objects(correction.rois, pixels.shape, title)
     labels, n_outside, part = drawn.labels, 0, None
     if correction.part is not None:
-        part = correction.part.within(pixels.shape, correction.title)
-        labels, n_outside = mark_part(labels, part, correction.title)
+        part = correction.part.within(pixels.shape, title)
+        labels, n_outside = mark_part(labels, part, title)
     objects = np.maximum(labels, 0)
     sha256 = hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode())
     sha256.update(np.ascontiguousarray(pixels).tobytes())
-    earlier = next((i for i in content.images if i.sha256 == sha256.hexdigest()), None)
     image = CollectedImage(
-        name=earlier.name if earlier else _free_name(correction.title, content),
-        title=correction.title,
+        name="",  # is chosen beside those that are there then
+        title=title,
         source=correction.source,
         sha256=sha256.hexdigest(),
         objects=int(np.count_nonzero(areas(objects))),
@@ -262,18 +253,22 @@ def add_image(
         added=now(),
         part=part,
     )
-    kept = tuple(other for other in content.images if other is not earlier)
-    content = Content((*kept, image), content.models)
-    with staged(folder) as stage:
+    with only_writer(folder), staged(folder) as stage:
+        content = read_or_begin(folder)
+        earlier = next((i for i in content.images if i.sha256 == image.sha256), None)
+        name = earlier.name if earlier else _free_name(title, folder, content)
+        image = replace(image, name=name)
+        kept = tuple(other for other in content.images if other is not earlier)
+        content = Content((*kept, image), content.models)
         remove_stale(folder)
-        _write_image(stage.path(f"{image.name}_img.tif"), pixels, axes, correction.pixel_size_um)
-        write_labels(stage.path(f"{image.name}_masks.tif"), labels, "YX", correction.pixel_size_um)
+        _write_image(stage.path(f"{name}_img.tif"), pixels, axes, correction.pixel_size_um)
+        write_labels(stage.path(f"{name}_masks.tif"), labels, "YX", correction.pixel_size_um)
         stage.path(RECORD).write_text(_as_text(content), encoding="utf-8")
-    remarks = _remarks(drawn)
+    remarks = describe_overlaps(drawn)
     if n_outside:
         remarks.append(f"{n_outside} ROIs outside the selected rectangle were left out.")
     if earlier:
-        remarks.append(f"{correction.title} was in the training set already and was replaced.")
+        remarks.append(f"{title} was in the training set already and was replaced.")
     return image, tuple(remarks), content
 
 
@@ -285,8 +280,9 @@ def note_model(folder: Path, model: TrainedModel) -> None:
     TrainingDataError, WriteError
         The folder is none any more, or cannot be written.
     """
-    content = read_folder(folder)
-    with staged(folder) as stage:
+    read_folder(folder)  # no folder is made for it
+    with only_writer(folder), staged(folder) as stage:
+        content = read_folder(folder)
         changed = Content(content.images, (*content.models, model))
         stage.path(RECORD).write_text(_as_text(changed), encoding="utf-8")
 
@@ -296,85 +292,20 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _one_plane(correction: Correction) -> tuple[np.ndarray, str]:
-    """Give the pixels as (Y, X) or (C, Y, X), or refuse them."""
-    pixels = np.asarray(correction.pixels)
-    axes = check_axes(correction.axes, pixels.shape)
-    sizes = dict(zip(axes, pixels.shape, strict=True))
-    if "S" in axes:
-        raise ImageError(
-            f"{correction.title} is an RGB image; the training set takes grey images.",
-            hint="Make it grey first, as the model shall see it later (Image > Type > 8-bit).",
-        )
-    n_planes = sizes.get("T", 1) * sizes.get("Z", 1)
-    if n_planes > 1:
-        raise ImageError(
-            f"{correction.title} is a stack of {n_planes} planes; the training set takes single "
-            "planes.",
-            hint="Take out the plane that you corrected (Image > Duplicate).",
-        )
-    ordered = pixels.transpose([axes.index(letter) for letter in "TZCYX" if letter in axes])
-    if sizes.get("C", 1) > 1:
-        return ordered.reshape(sizes["C"], sizes["Y"], sizes["X"]), "CYX"
-    return ordered.reshape(sizes["Y"], sizes["X"]), "YX"
+def _free_name(title: str, folder: Path, content: Content) -> str:
+    """Give a name for the files of an image that is safe everywhere and not taken.
 
-
-def _draw(correction: Correction, shape: tuple[int, ...]) -> RoiLabels:
-    """Give the label image of the ROIs; what is no object of this plane is refused by name."""
-    n_channels = shape[0] if len(shape) == 3 else 1
-    rois = decode_rois(correction.rois, f"of {correction.title}")
-    names = [roi.name or str(number) for number, roi in enumerate(rois, start=1)]
-    _refuse(
-        [name for name, roi in zip(names, rois, strict=True) if not has_area(roi)],
-        "no area (lines, points or texts)",
-        "Remove them from the ROI Manager; only areas are objects.",
-    )
-    _refuse(
-        [name for name, roi in zip(names, rois, strict=True) if is_elsewhere(roi, n_channels)],
-        f"a place on other slices or frames than the one of {correction.title}",
-        "Remove the ROIs of other images from the ROI Manager.",
-    )
-    drawn = settle_rois(rois, (shape[-2], shape[-1]), f"of {correction.title}", n_channels)
-    _refuse(
-        drawn.outside,
-        f"no pixel in {correction.title}",
-        "Remove the ROIs of other images from the ROI Manager.",
-    )
-    return drawn
-
-
-def _refuse(names: Sequence[str], what: str, hint: str) -> None:
-    if names:
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        which = ", ".join(names[:_NAMED]) + more
-        whose = f"The ROI {which} has" if len(names) == 1 else f"{len(names)} ROIs {which} have"
-        raise TrainingDataError(f"{whose} {what}.", hint=hint)
-
-
-def _remarks(drawn: RoiLabels) -> list[str]:
-    remarks = []
-    if drawn.covered:
-        remarks.append(
-            f"{len(drawn.covered)} ROIs were left out because others cover more than 75 % of them: "
-            f"{', '.join(drawn.covered[:_NAMED])}."
-        )
-    if drawn.n_overlap_px:
-        remarks.append(
-            f"ROIs overlap in {drawn.n_overlap_px} px, each of which went to the ROI with the "
-            "nearest centre."
-        )
-    return remarks
-
-
-def _free_name(title: str, content: Content) -> str:
-    """Give a name for the files of an image that is safe everywhere and not taken."""
+    Files that are there and not in the record are somebody's: their names are taken, too.
+    """
     stem = title.strip()
     for ending in (".ome.tif", ".ome.tiff"):
         if stem.lower().endswith(ending):
             stem = stem[: -len(ending)]
     stem = _UNSAFE.sub("_", stem.rpartition(".")[0] or stem).strip(". ")[:_MAX_NAME]
     stem = without_image_ending(stem) or "image"
+    there = folder.iterdir() if folder.is_dir() else ()
     taken = {image.name.casefold() for image in content.images}
+    taken |= {pair_name(path).casefold() for path in there if not path.name.startswith(".")}
     name, number = stem, 1
     while name.casefold() in taken:
         number += 1

@@ -8,25 +8,41 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 
 from cellseg_engine._version import __version__
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.errors import SettingsError
+from cellseg_engine.io.staging import remove_stale
 from cellseg_engine.nets.card import WeightsFile
 from cellseg_engine.nets.weights import build_network, load_weights
 from cellseg_engine.train.dataset import TrainingData, TrainingImage
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
-from cellseg_engine.train.learning_files import SCORES, read_point, write_curve, write_point
+from cellseg_engine.train.learning_files import (
+    POINTS,
+    SCORES,
+    read_point,
+    write_curve,
+    write_point,
+)
 from cellseg_engine.train.learning_images import CurveImages, read_curve_images
+from cellseg_engine.train.learning_points import (
+    CurveProgress,
+    Point,
+    Start,
+    list_points,
+    tell_steps,
+)
+from cellseg_engine.train.lock import only_training
 from cellseg_engine.train.options import SCRATCH, TrainingOptions, check_options
 from cellseg_engine.train.prepare import find_start, prepare_data
 from cellseg_engine.train.record import describe_images, finished_model
@@ -34,7 +50,6 @@ from cellseg_engine.train.run import train_prepared
 from cellseg_engine.train.subsets import cut_image, draw_subset
 from cellseg_engine.train.validate import validate
 
-Start = Literal["pretrained", "scratch"]
 SIZES = (5, 20, 100, 500)
 STEPS = 300
 """Pachitariu and Stringer 2022: 300 epochs, of one batch where there are 8 images or fewer."""
@@ -81,43 +96,6 @@ class CurveOptions:
     keep_models: bool = False
 
 
-@dataclass(frozen=True)
-class Point:
-    """One network of the curve; without objects the first model itself."""
-
-    start: Start
-    n_objects: int
-    subset: int
-
-    @property
-    def name(self) -> str:
-        """Name its folder and file."""
-        if self.n_objects == 0:
-            return "base"
-        return f"{self.start}-{self.n_objects}-{self.subset}"
-
-
-@dataclass(frozen=True)
-class CurveProgress:
-    """How far a learning curve is.
-
-    Attributes
-    ----------
-    what
-        ``reading``, or the name of a point.
-    number, n_points
-        Which point, from 1; points that were there before are not counted.
-    done, total
-        Steps of all points, or images.
-    """
-
-    what: str
-    number: int
-    n_points: int
-    done: int
-    total: int
-
-
 def make_learning_curve(
     options: CurveOptions,
     report: Callable[[CurveProgress], None] = lambda _: None,
@@ -142,9 +120,22 @@ def make_learning_curve(
     Raises
     ------
     SettingsError, TrainingDataError, ReadError, WriteError, WeightsError, ModelNotFoundError
-        One sentence says why. What is there stays, and the same call goes on from there.
+        One sentence says why, also that another one is being made in the folder. What is there
+        stays, and the same call goes on from there.
     """
     training = _check(options)
+    with only_training(training.out):
+        for folder in (training.out, training.out / POINTS):
+            remove_stale(folder)
+        return _make_points(options, training, report, on_point)
+
+
+def _make_points(
+    options: CurveOptions,
+    training: TrainingOptions,
+    report: Callable[[CurveProgress], None],
+    on_point: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
     threads = torch.get_num_threads()  # before kernels of numba change it
     base = _find_base(training)
     images = read_curve_images(
@@ -156,10 +147,13 @@ def make_learning_curve(
     )
     _check_sizes(options, images)
     curve = _Curve(options, training, base, images, threads)
-    known = {point: curve.known(point) for point in _points(options)}
+    points = list_points(options.starts, options.sizes, options.subsets)
+    known = {point: curve.known(point) for point in points}
     todo = [point for point, row in known.items() if row is None]
     for number, point in enumerate(todo, start=1):
-        known[point] = row = curve.run(point, _teller(report, point, number, todo, options.steps))
+        known[point] = row = curve.run(
+            point, tell_steps(report, point, number, todo, options.steps)
+        )
         on_point(row)
         curve.write()
     return curve.write()
@@ -257,10 +251,17 @@ class _Curve:
             min_objects=self._training.recipe.min_objects,
             seed=self._training.seed,
             subset=point.subset,
+            disjoint=self._training.disjoint,
         )
         variant = "v3" if point.start == "scratch" else self._base.card.flow_variant
         return [
-            cut_image(images[piece.index], piece, self._cache, cast(FlowVariant, variant))
+            cut_image(
+                images[piece.index],
+                piece,
+                self._cache,
+                cast(FlowVariant, variant),
+                self._training.disjoint,
+            )
             for piece in pieces
         ]
 
@@ -279,7 +280,7 @@ class _Curve:
         return {name: columns[f"held_out_{name}"] for name in SCORES}
 
     def _folder(self, point: Point) -> Path:
-        return self._out / "points" / point.name
+        return self._out / POINTS / point.name
 
     def _plan(self) -> dict[str, Any]:
         """Give the settings that all points of a curve have in common."""
@@ -289,6 +290,7 @@ class _Curve:
             "crop_px": self._training.crop_px,
             "recipe": asdict(self._training.recipe),
             "seed": self._training.seed,
+            "disjoint": self._training.disjoint,
         }
 
     def _fingerprint(self, point: Point) -> str:
@@ -299,6 +301,7 @@ class _Curve:
         """
         content = {
             **self._plan(),
+            "cellseg_engine": __version__,
             "start": self._base.sha256,
             "point": asdict(point),
             "training": [image.sha256 for image in self._images.training],
@@ -318,8 +321,13 @@ def _check(options: CurveOptions) -> TrainingOptions:
             f"starts = {', '.join(options.starts)!r} is not allowed: they are pretrained, scratch "
             "or both."
         )
-    if options.steps < 1 or options.diameter_px < 0:
-        raise SettingsError("steps must be at least 1, and diameter_px must not be negative.")
+    if options.steps < 1:
+        raise SettingsError("steps must be at least 1.")
+    if not 0 <= options.diameter_px < math.inf:
+        raise SettingsError(
+            f"diameter_px = {options.diameter_px:g} is not allowed: it is a number of pixels, or 0 "
+            "for the mean of the images to train on."
+        )
     if options.training.weights:
         raise SettingsError("Subsets are drawn from all images alike: leave the weights out.")
     recipe = options.training.recipe
@@ -352,25 +360,3 @@ def _check_sizes(options: CurveOptions, images: CurveImages) -> None:
             f"{len(images.training)} images have {there}.",
             hint=f"Annotate more, or give --sizes up to {there}.",
         )
-
-
-def _points(options: CurveOptions) -> Iterator[Point]:
-    yield Point("pretrained", 0, 0)
-    for start in options.starts:
-        for size in sorted(set(options.sizes)):
-            for subset in sorted(set(options.subsets)):
-                yield Point(start, size, subset)
-
-
-def _teller(
-    report: Callable[[CurveProgress], None],
-    point: Point,
-    number: int,
-    todo: Sequence[Point],
-    steps: int,
-) -> Callable[[int], None]:
-    """Give what reports the steps of a point as steps of all."""
-    before = sum(steps for one in todo[: number - 1] if one.n_objects)
-    total = sum(steps for one in todo if one.n_objects)
-    report(CurveProgress(point.name, number, len(todo), before, total))
-    return lambda step: report(CurveProgress(point.name, number, len(todo), before + step, total))

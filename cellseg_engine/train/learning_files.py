@@ -36,28 +36,34 @@ def read_point(out: Path, name: str, fingerprint: str) -> dict[str, Any] | None:
     Raises
     ------
     SettingsError
-        It was made with other images or settings.
+        It was made with other images or settings, or by another version.
     ReadError
         Its file is damaged.
     """
     path = out / POINTS / f"{name}.json"
+    if not path.exists():
+        return None
+    row, before = _read(path)
+    if before != fingerprint:
+        raise SettingsError(
+            f"{path} was made with other images, another model, other settings or by another "
+            "version of cellseg, so its score cannot stand in one curve with new ones.",
+            hint="Give another --out, or delete the folder points.",
+        )
+    return row
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """Give the row and the fingerprint of a point."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        row, before = dict(content["row"]), content["fingerprint"]
-    except FileNotFoundError:
-        return None
+        row = {column: content["row"][column] for column in COLUMNS}
+        return row, content["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReadError(
             f"{path} is damaged or was not written by `cellseg learning-curve`.",
             hint="Delete it, to make the point again, or give another --out.",
         ) from error
-    if before != fingerprint:
-        raise SettingsError(
-            f"{path} was made with other images, another model or other settings, so its score "
-            "cannot stand in one curve with new ones.",
-            hint="Give another --out, or delete the folder points.",
-        )
-    return row
 
 
 def write_point(out: Path, name: str, fingerprint: str, row: Row) -> None:
@@ -72,6 +78,11 @@ def write_curve(out: Path, facts: Row) -> list[dict[str, Any]]:
     """Write table, facts and picture of all points that are there; give their rows.
 
     Without matplotlib there is no picture.
+
+    Raises
+    ------
+    ReadError
+        The file of a point is damaged.
     """
     rows = _all_points(out)
     summary = summarise(rows)
@@ -114,10 +125,9 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _all_points(out: Path) -> list[dict[str, Any]]:
     """Give the rows of all points, the first model first, then by start, size and subset."""
-    rows = [
-        json.loads(path.read_text(encoding="utf-8"))["row"]
-        for path in (out / POINTS).glob("*.json")
-    ]
+    paths = (out / POINTS).glob("*.json")
+    # What begins with a dot is half a point of a run that was killed.
+    rows = [_read(path)[0] for path in paths if not path.name.startswith(".")]
     return sorted(
         rows, key=lambda row: (row["wanted"] > 0, row["start"], row["wanted"], row["subset"])
     )

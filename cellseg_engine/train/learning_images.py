@@ -69,13 +69,16 @@ def read_curve_images(
 
 
 def _refuse_common(images: Sequence[TrainingImage], tested: Sequence[TrainingImage]) -> None:
-    hashes = {image.sha256: image.name for image in images}
+    """Refuse test images whose pixels or groups are among those to train on."""
+    seen = {image.pixels_sha256: image for image in images}
     groups = {image.group: image.name for image in images}
     for image in tested:
-        same = hashes.get(image.sha256)
+        same = seen.get(image.pixels_sha256)
         if same is not None:
+            otherwise = "" if same.sha256 == image.sha256 else ", annotated otherwise"
             raise TrainingDataError(
-                f"The test image {image.name} is also among the images to train on ({same}).",
+                f"The test image {image.name} is also among the images to train on "
+                f"({same.name}{otherwise}).",
                 hint="Keep test images apart, or the scores mean nothing.",
             )
         if image.group in groups:

@@ -1,16 +1,21 @@
-"""One training at a time in a folder."""
+"""One training at a time in a folder, and one writer at a time."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cellseg_engine.errors import SettingsError
+from cellseg_engine.errors import SettingsError, WriteError
 from cellseg_engine.io.process_lock import ProcessLock
-from cellseg_engine.io.staging import writing
+from cellseg_engine.io.staging import staged, writing
 
-LOCK = ".training.lock"
+LOCK, WRITER_LOCK = ".training.lock", ".writing.lock"
+WRITER_TIMEOUT_S = 60
+_THREADS = threading.Lock()
+"""The system's locks are those of a process: its threads need one of their own."""
 
 
 @contextmanager
@@ -44,3 +49,41 @@ def only_training(folder: Path) -> Iterator[None]:
         if is_new:
             with suppress(OSError):  # it is not empty as a rule
                 folder.rmdir()
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Let one thread and process at a time change a folder's record; others wait for it.
+
+    The folder is made if needed, and removed again if the block fails and leaves nothing in it. On
+    disks without locks only the threads of this process wait.
+
+    Raises
+    ------
+    WriteError
+        Another one wrote for more than a minute, or the folder cannot be written to.
+    """
+    with _THREADS, staged(folder):
+        lock = ProcessLock(folder / WRITER_LOCK)
+        if not _wait_for(lock):
+            raise WriteError(
+                f"Another program was writing to {folder} for more than {WRITER_TIMEOUT_S} s, so "
+                "nothing was written.",
+                hint="Try again once it is done.",
+            )
+        try:
+            yield
+        finally:
+            lock.release(remove=True)
+
+
+def _wait_for(lock: ProcessLock) -> bool:
+    deadline = time.monotonic() + WRITER_TIMEOUT_S
+    try:
+        while not lock.acquire():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+    except OSError:
+        return True  # no locks, or no permission, which writing will tell
+    return True

@@ -122,6 +122,8 @@ class TrainingResult:
         The chosen epoch, its scores and the curves.
     size
         The size model and how well it does, or None.
+    n_images, n_objects
+        How many it was trained on; planes and slices of stacks count as images.
     remarks
         What was left out or changed.
     warnings
@@ -132,6 +134,8 @@ class TrainingResult:
     card: ModelCard
     trained: Trained
     size: SizeFit | None
+    n_images: int
+    n_objects: int
     remarks: tuple[Remark, ...]
     warnings: tuple[str, ...]
 

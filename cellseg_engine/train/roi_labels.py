@@ -13,6 +13,7 @@ from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from cellseg_engine.core.overlaps import Region, settle_overlaps
 from cellseg_engine.errors import ReadError
+from cellseg_engine.train.roi_drawing import draw_roi
 
 _AREAS = frozenset(
     {ROI_TYPE.POLYGON, ROI_TYPE.RECT, ROI_TYPE.OVAL, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED}
@@ -48,9 +49,8 @@ class RoiLabels:
 def read_roi_labels(path: Path, shape: tuple[int, int], n_channels: int = 1) -> RoiLabels:
     """Read ROIs of one plane as a label image.
 
-    A pixel belongs to a ROI when its centre lies inside the outline, as in ImageJ; parts of a
-    composite that lie inside others are holes. Where ROIs overlap,
-    `cellseg_engine.core.overlaps.settle_overlaps` says whose a pixel is.
+    The pixels of a ROI are those that ImageJ fills; see `cellseg_engine.train.roi_drawing`. Where
+    ROIs overlap, `cellseg_engine.core.overlaps.settle_overlaps` says whose a pixel is.
 
     Parameters
     ----------
@@ -131,12 +131,18 @@ def decode_rois(archive: bytes, where: str) -> list[ImagejRoi]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            names = [name for name in opened.namelist() if name.lower().endswith(".roi")]
+            names = [name for name in opened.namelist() if _is_roi(name)]
             if names and len(names) <= MAX_ROIS:
                 return [ImagejRoi.frombytes(opened.read(name)) for name in names]
     except Exception as error:  # damaged bytes can raise nearly anything
         raise _damaged(where) from error
     raise ReadError(f"The archive {where} holds no ROIs of ImageJ.")
+
+
+def _is_roi(name: str) -> bool:
+    """Say whether a file of an archive is a ROI, and not what macOS puts beside it."""
+    *folders, file = name.split("/")
+    return file.lower().endswith(".roi") and not file.startswith("._") and "__MACOSX" not in folders
 
 
 def has_area(roi: ImagejRoi) -> bool:
@@ -165,27 +171,3 @@ def _damaged(where: str) -> ReadError:
         f"The file {where} is damaged or holds no ROIs of ImageJ.",
         hint="Save the ROIs again with the ROI Manager (More, Save).",
     )
-
-
-def draw_roi(roi: ImagejRoi, shape: tuple[int, int]) -> Region:
-    """Give the pixels of a ROI in the image."""
-    from skimage.draw import polygon as draw_polygon  # the service starts sooner without it
-
-    is_oval = roi.roitype == ROI_TYPE.OVAL
-    box = np.array([[roi.left, roi.top], [roi.right, roi.bottom]])
-    loops = [] if is_oval else [loop for loop in roi.coordinates(multi=True) if len(loop) > 2]
-    corners = np.concatenate(loops) if loops else box
-    low = np.floor(corners.min(axis=0)).astype(int)
-    high = np.ceil(corners.max(axis=0)).astype(int)
-    x0, y0 = np.maximum(low, 0)
-    x1, y1 = max(x0, min(high[0], shape[1])), max(y0, min(high[1], shape[0]))
-    mask = np.zeros((y1 - y0, x1 - x0), bool)
-    if is_oval:
-        centre, radius = box.mean(axis=0), (box[1] - box[0]) / 2
-        y, x = (axis + 0.5 for axis in np.ogrid[y0:y1, x0:x1])
-        mask = ((y - centre[1]) / radius[1]) ** 2 + ((x - centre[0]) / radius[0]) ** 2 <= 1
-    for loop in loops:
-        ys, xs = loop[:, 1] - y0 - 0.5, loop[:, 0] - x0 - 0.5
-        rows, columns = draw_polygon(ys, xs, mask.shape)  # type: ignore[no-untyped-call]
-        mask[rows, columns] ^= True
-    return Region(int(y0), int(x0), mask)

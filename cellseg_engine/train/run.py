@@ -139,7 +139,16 @@ def _train(
     if trained.history and (warning := try_to_draw(options, trained)):
         warn(warning)
         warnings.append(warning)
-    return TrainingResult(model, card, trained, size, tuple(data.remarks), tuple(warnings))
+    return TrainingResult(
+        model,
+        card,
+        trained,
+        size,
+        n_images=len(data.training),
+        n_objects=sum(image.n_objects for image in data.training),
+        remarks=tuple(data.remarks),
+        warnings=tuple(warnings),
+    )
 
 
 def _random_network(n_channels: int, seed: int) -> ResidualUNet:

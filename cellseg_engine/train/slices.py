@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from cellseg_engine.core.axes import PlaneStack
-from cellseg_engine.core.labels import median_diameter
+from cellseg_engine.core.labels import areas, median_diameter_of, with_small_ids
 from cellseg_engine.core.resize import nearest_indices
 from cellseg_engine.core.volumes import VIEWS, scaled_volume_shape
 from cellseg_engine.pipeline.prepare import Preparation
@@ -98,5 +98,5 @@ def cut_volumes(
 
 def _diameter_of_cuts(labels: np.ndarray) -> float:
     """Give the median diameter of the cuts through the objects of a volume, in px of a plane."""
-    first_ids = np.arange(len(labels)) * labels.max(initial=0)
-    return median_diameter(np.where(labels > 0, labels + first_ids[:, None, None], 0))
+    counts = [areas(with_small_ids(np.maximum(plane, 0))) for plane in labels]
+    return median_diameter_of(np.concatenate([of_plane[of_plane > 0] for of_plane in counts]))

@@ -330,6 +330,11 @@ def _classify(
     return "other", stem
 
 
+def pair_name(path: Path) -> str:
+    """Give the name that an image and its annotations have in common, of any of these files."""
+    return without_image_ending(_classify(path, "", "")[1])
+
+
 def without_image_ending(name: str, ending: str = IMAGE_ENDING) -> str:
     """Give a name without the ending of images, however often it has it."""
     while (shorter := _without(name, (ending,))) != name:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -132,20 +133,24 @@ def name_clusters(clusters: np.ndarray, kinds: Sequence[str]) -> list[str]:
 
     Returns
     -------
-    A name for each cluster, of letters, digits, '.', '_' and '-'; clusters of one kind get
-    numbers, the largest 1.
+    A name for each cluster, of letters, digits, '.', '_' and '-', different from all others also
+    in another letter case; clusters of one kind get numbers that are free, the largest the first.
     """
     commonest = [
         Counter(kind for kind, one in zip(kinds, clusters, strict=True) if one == cluster)
         for cluster in range(int(clusters.max()) + 1)
     ]
     names = [_plain(counts.most_common(1)[0][0]) for counts in commonest]
-    repeated = Counter(names)
-    seen: Counter[str] = Counter()
+    counted = Counter(name.casefold() for name in names)
+    taken = {name for name, n in counted.items() if n == 1}
     result = []
     for name in names:
-        seen[name] += 1
-        result.append(f"{name}-{seen[name]}" if repeated[name] > 1 else name)
+        unique = name
+        if counted[name.casefold()] > 1:
+            numbered = (f"{name}-{number}" for number in count(1))
+            unique = next(one for one in numbered if one.casefold() not in taken)
+            taken.add(unique.casefold())
+        result.append(unique)
     return result
 
 

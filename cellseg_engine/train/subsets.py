@@ -10,7 +10,7 @@ import numpy as np
 from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.labels import centroids
 from cellseg_engine.nets.size_model import MIN_DIAMETER_PX
-from cellseg_engine.train.annotations import clean_labels
+from cellseg_engine.train.annotations import Disjoint, clean_labels
 from cellseg_engine.train.dataset import TrainingImage, image_sha256
 from cellseg_engine.train.diameters import measure_sizes
 from cellseg_engine.train.faults import TrainingDataError
@@ -39,7 +39,13 @@ class Piece:
 
 
 def draw_subset(
-    images: Sequence[TrainingImage], n_objects: int, *, min_objects: int, seed: int, subset: int
+    images: Sequence[TrainingImage],
+    n_objects: int,
+    *,
+    min_objects: int,
+    seed: int,
+    subset: int,
+    disjoint: Disjoint = "split",
 ) -> list[Piece]:
     """Draw images at random until they hold a number of objects.
 
@@ -57,6 +63,8 @@ def draw_subset(
         Objects that an image must have to be trained on.
     seed, subset
         Say which of the many subsets.
+    disjoint
+        As the images were read; see `cellseg_engine.train.annotations.clean_labels`.
 
     Raises
     ------
@@ -81,14 +89,18 @@ def draw_subset(
             piece = Piece(int(index), (0, height, 0, width), image.n_objects)
         else:
             rng = np.random.default_rng([seed, _CENTRE, subset, index])
-            piece = _smallest_square(int(index), image.labels, wanted, rng)
+            piece = _smallest_square(int(index), image.labels, wanted, rng, disjoint)
         pieces.append(piece)
         missing -= piece.n_objects
     return pieces
 
 
 def cut_image(
-    image: TrainingImage, piece: Piece, cache: FlowCache, variant: FlowVariant
+    image: TrainingImage,
+    piece: Piece,
+    cache: FlowCache,
+    variant: FlowVariant,
+    disjoint: Disjoint = "split",
 ) -> TrainingImage:
     """Give a part of an image as one of its own, with the flows of the objects as they are cut.
 
@@ -103,7 +115,7 @@ def cut_image(
     if piece.window == (0, image.labels.shape[0], 0, image.labels.shape[1]):
         return replace(image, flows=cache.flows(image.labels, variant))
     top, bottom, left, right = piece.window
-    clean = clean_labels(image.marked_labels[top:bottom, left:right], "split")
+    clean = clean_labels(image.marked_labels[top:bottom, left:right], disjoint)
     pixels = np.ascontiguousarray(image.pixels[:, top:bottom, left:right])
     return replace(
         image,
@@ -119,7 +131,7 @@ def cut_image(
 
 
 def _smallest_square(
-    index: int, labels: np.ndarray, wanted: int, rng: np.random.Generator
+    index: int, labels: np.ndarray, wanted: int, rng: np.random.Generator, disjoint: Disjoint
 ) -> Piece:
     """Give the smallest square around a random object that holds enough objects."""
     height, width = labels.shape
@@ -136,7 +148,7 @@ def _smallest_square(
 
     def count(reach: int) -> int:
         top, bottom, left, right = window(reach)
-        return clean_labels(labels[top:bottom, left:right], "split").n_objects
+        return clean_labels(labels[top:bottom, left:right], disjoint).n_objects
 
     too_small, enough = 0, max(height, width)
     while enough - too_small > 1:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-import shutil
 import tempfile
 import tomllib
 from collections.abc import Sequence
@@ -17,7 +14,9 @@ import platformdirs
 
 from cellseg_engine.errors import ModelNotFoundError, SettingsError, WeightsError, WriteError
 from cellseg_engine.nets.card import ModelCard, check_ensemble, file_sha256, is_file, read_card
+from cellseg_engine.zoo.names import check_usable
 from cellseg_engine.zoo.paths import expand_path, weights_files
+from cellseg_engine.zoo.unknown import hint_for
 
 if TYPE_CHECKING:
     from cellseg_engine.backends.flow_unet import FlowUNet
@@ -32,11 +31,6 @@ AUTO = "auto"
 """Stands for the model that is suggested for each image; no model may be called so."""
 ENOUGH_AGREEMENT = 0.99
 """From this `ModelEntry.bf16_agreement` on, bf16 may be chosen by itself where it is fast."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_DEVICES = frozenset(
-    ("CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10)))
-)
-"""Windows takes these for devices, whatever comes behind a dot."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +155,9 @@ def find_model(name: str) -> ModelEntry:
             hint="`cellseg models suggest` says which model to try for an image.",
         )
     if name not in entries:
-        near = difflib.get_close_matches(name, entries, 1)
-        guess = f"Did you mean {near[0]}? " if near else ""
         raise ModelNotFoundError(
             f"There is no model {name!r}; the models are {', '.join(entries)}.",
-            hint=f"{guess}A weights file can be given by its path.",
+            hint=hint_for(name, entries),
         )
     return entries[name]
 
@@ -304,6 +296,8 @@ def remove_model(name: str) -> None:
         No such model.
     SettingsError
         It is a shipped one.
+    WriteError
+        Its files cannot be removed; it stays whole.
     """
     entry = find_model(name)
     if entry.source == "separate" and entry.files[0].parent == separate_folder():
@@ -312,7 +306,22 @@ def remove_model(name: str) -> None:
     elif entry.source != "imported":
         raise SettingsError(f"{name} is shipped with the engine and stays.")
     else:
-        shutil.rmtree(entry.files[0].parent)
+        _remove_folder(entry.files[0].parent)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove the folder of a model, which is none any more before its first file is gone."""
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix=".removed-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as away:
+            folder.rename(Path(away) / folder.name)
+    except OSError as error:
+        raise WriteError(
+            f"The model {folder.name} cannot be removed from {folder.parent}: "
+            f"{error.strerror or error}.",
+            hint="Close the programs that use it, and try again.",
+        ) from error
 
 
 def is_in_catalogue(sha256: str) -> bool:
@@ -345,13 +354,7 @@ def check_new_name(name: str) -> None:
     SettingsError
         It is taken, or not usable as the name of a folder everywhere.
     """
-    stem = name.partition(".")[0].upper()
-    if not _NAME.fullmatch(name) or name.endswith(".") or stem in _DEVICES:
-        raise SettingsError(
-            f"{name!r} cannot name a model: use up to 100 letters, digits, '.', '_' and '-', "
-            "beginning with a letter or digit and not ending with a dot, and no name of a device.",
-            hint="Give another name (on the command line: --name).",
-        )
+    check_usable(name)
     if name == AUTO:
         raise SettingsError(
             f"No model may be called {AUTO}, which stands for the one that is suggested.",

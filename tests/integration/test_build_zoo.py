@@ -129,6 +129,7 @@ def test_names_are_checked_before_training(
     [
         (("--min-images", 7), "12 annotated images are too few for clusters of 7 images and more"),
         (("--min-images", 6, "--resolution", 99), "The largest of 12 clusters has 1 images"),
+        (("--install", "--no-train"), "--install takes trained models, so it does not go with"),
         (("--resolution", 0), "resolution must be a positive number"),
         (("--network", "phantom"), "There is no model 'phantom'"),
         (("--min-objects", 500), "The model zoo-disks cannot be trained. No image is left"),

@@ -112,6 +112,25 @@ def test_a_truth_without_any_annotation_is_refused(tmp_path: Path, cli: Cli) -> 
     assert not table.exists()
 
 
+def test_shapes_are_compared_before_what_is_annotated(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "truth").mkdir()
+    tifffile.imwrite(tmp_path / "truth" / "a_masks.tif", partial(LABELS))
+    write(tmp_path / "pred" / "a_labels.tif", LABELS[:78])
+    ended = cli("evaluate", "--pred", tmp_path / "pred", "--truth", tmp_path / "truth")
+    assert ended.code == 2
+    assert "they do not have the same shape: (80, 80) and (78, 80)" in ended.err
+
+
+def test_ids_may_be_large(tmp_path: Path) -> None:
+    (tmp_path / "truth").mkdir()
+    tifffile.imwrite(tmp_path / "truth" / "a_masks.tif", partial(LABELS))
+    (tmp_path / "pred").mkdir()
+    large = np.where(LABELS > 0, LABELS.astype(np.int32) + 2_000_000_000, 0).astype(np.int32)
+    tifffile.imwrite(tmp_path / "pred" / "a_labels.tif", large)
+    score = evaluate((tmp_path / "pred", tmp_path / "truth")).images[0].score
+    assert score.n_truth == score.n_prediction == score.tp[0] > 0
+
+
 def test_found_objects_have_no_negative_labels(tmp_path: Path, cli: Cli) -> None:
     write(tmp_path / "truth" / "a_masks.tif", LABELS)
     (tmp_path / "pred").mkdir()
@@ -221,6 +240,29 @@ def test_a_comparison_has_two_sides(cli: Cli, arguments: tuple[str, ...]) -> Non
     assert "Give --pred and --truth, or --between A B." in outcome.err
 
 
+def test_annotators_may_annotate_different_parts(tmp_path: Path, cli: Cli) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    left, right = partial(LABELS), partial(LABELS[:, ::-1])[:, ::-1]
+    far = np.full(LABELS.shape, -1, np.int32)
+    for n, (one, other) in enumerate(((left, LABELS), (left, np.where(left > 0, left, right)))):
+        for folder, labels in ((a, one), (b, other)):
+            folder.mkdir(exist_ok=True)
+            tifffile.imwrite(folder / f"{n}_masks.tif", labels.astype(np.int32))
+    scores = [
+        json.loads(cli("evaluate", "--between", *order, "--json").out) for order in ((a, b), (b, a))
+    ]
+    known = np.unique(left[left > 0]).size
+    for there, back in zip(*(one["images"] for one in scores), strict=True):
+        assert (there["n_a"], there["n_b"]) == (back["n_b"], back["n_a"]) == (known, known)
+        assert there["average_precision_0.50"] == back["average_precision_0.50"] == 1
+    plots = tmp_path / "plots"
+    assert cli("evaluate", "--between", a, b, "--plots", plots).code == 0
+    tifffile.imwrite(b / "0_masks.tif", far)
+    outcome = cli("evaluate", "--between", b, a)
+    assert outcome.code == 2
+    assert "0_masks.tif (A) and" in outcome.err and "no pixel is annotated in both" in outcome.err
+
+
 # -- pictures ----------------------------------------------------------------------------------
 
 
@@ -256,6 +298,39 @@ def test_the_worst_images_come_first(cli: Cli, folders: tuple[Path, Path], tmp_p
     assert all(f"Wrote {plots / name}" in outcome.out for name in names)
     assert imread(plots / "worst_1_9.png").shape == (80, 80, 3)
     assert imread(plots / "ap_against_iou.png").shape[0] > 300
+
+
+def test_pictures_of_an_earlier_evaluation_go(tmp_path: Path) -> None:
+    pred, truth, plots = tmp_path / "pred", tmp_path / "truth", tmp_path / "plots"
+    for name in "uv":
+        write(truth / f"{name}_masks.tif", LABELS)
+    plots.mkdir()
+    (plots / "worst_6_of_mine.png").touch()
+    (plots / "worst_case.png").touch()
+    for bad, good in ("uv", "vu"):
+        write(pred / f"{bad}_labels.tif", without(1))
+        write(pred / f"{good}_labels.tif", LABELS)
+        write_plots(plots, evaluate((pred, truth)), None)
+        names = {path.name for path in plots.iterdir()}
+        others = {"worst_6_of_mine.png", "worst_case.png"}
+        assert names == {"ap_against_iou.png", f"worst_1_{bad}.png", *others}
+
+
+def test_pictures_are_planes_whatever_order_the_axes_have(tmp_path: Path) -> None:
+    pictures = []
+    for axes, order in (("ZYX", (0, 1, 2)), ("YXZ", (1, 2, 0)), ("XZY", (2, 0, 1))):
+        truth = np.stack([LABELS[:70], LABELS[:70]])
+        found = np.stack([LABELS[:70], without(1, 3)[:70]])
+        for name, labels in (("t/x_masks.tif", truth), ("p/x_labels.tif", found)):
+            path = tmp_path / axes / name
+            path.parent.mkdir(parents=True)
+            tifffile.imwrite(path, labels.transpose(order), photometric="minisblack")
+        pairing = pair_files(tmp_path / axes / "p", tmp_path / axes / "t")
+        (image,) = evaluate_pairs(pairing, axes=axes).images
+        pictures.append(draw_comparison(image, axes))
+    assert pictures[0].shape == (70, 80, 3)
+    np.testing.assert_array_equal(pictures[1], pictures[0])
+    np.testing.assert_array_equal(pictures[2], pictures[0])
 
 
 def test_planes_of_stacks_and_names_of_folders(tmp_path: Path) -> None:

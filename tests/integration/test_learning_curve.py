@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from cellseg_engine.errors import SettingsError
 from cellseg_engine.train.faults import TrainingDataError
-from cellseg_engine.train.learning_curve import CurveOptions, CurveProgress, make_learning_curve
+from cellseg_engine.train.learning_curve import CurveOptions, make_learning_curve
 from cellseg_engine.train.learning_files import summarise
+from cellseg_engine.train.learning_points import CurveProgress
 from cellseg_engine.train.run import train
 from tests.integration.cli import Cli
 from tests.integration.training import draw_pairs, quick_options, small_network
+
+HOLDER = """
+import sys
+from pathlib import Path
+from cellseg_engine.train.lock import only_training
+with only_training(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -104,6 +117,18 @@ def test_parts_add_up_and_points_are_made_once(images: Path, tmp_path: Path) -> 
         make_learning_curve(part)
 
 
+def test_two_at_once_do_not_meet_in_a_folder(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "curve").mkdir()
+    run = [sys.executable, "-c", HOLDER, str(tmp_path / "curve")]
+    with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(SettingsError, match="Another training is running in"):
+            make_learning_curve(options(images, tmp_path / "curve"))
+        assert other.stdin is not None
+        other.stdin.close()
+    assert not (tmp_path / "curve" / "points").exists()
+
+
 class _Stop(Exception):
     """Ends a curve from outside."""
 
@@ -134,6 +159,9 @@ def test_stopped_in_a_point_it_goes_on_there(images: Path, tmp_path: Path) -> No
         ({"subsets": (0,)}, "subsets are counted from 1"),
         ({"starts": ("cyto",)}, "starts = 'cyto' is not allowed"),
         ({"steps": 0}, "steps must be at least 1"),
+        ({"diameter_px": -1.0}, "diameter_px = -1 is not allowed"),
+        ({"diameter_px": float("nan")}, "diameter_px = nan is not allowed"),
+        ({"diameter_px": float("inf")}, "diameter_px = inf is not allowed"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_before_any_training(
@@ -148,6 +176,11 @@ def test_test_images_are_no_training_images(images: Path, tmp_path: Path) -> Non
     given = options(images, tmp_path / "no")
     with pytest.raises(TrainingDataError, match=r"The test image 0 is also among the images"):
         make_learning_curve(replace(given, test=[images / "train"]))
+    again = draw_pairs(tmp_path / "again", n=1)  # the first one, annotated by somebody else
+    labels = tifffile.imread(again / "0_masks.tif")
+    tifffile.imwrite(again / "0_masks.tif", np.where(labels == 1, 0, labels))
+    with pytest.raises(TrainingDataError, match=r"\(0, annotated otherwise\)"):
+        make_learning_curve(replace(given, test=[again]))
     draw_pairs(tmp_path, n=2, first=20)
     table = tmp_path / "manifest.csv"
     table.write_text("path,role,group\n20,train,slide\n21,val,slide\n")

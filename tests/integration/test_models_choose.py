@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from cellseg_engine.batch import advice, auto, compare
+from cellseg_engine.cli import models_choose
 from cellseg_engine.errors import ReadError, SettingsError, WeightsError
 from cellseg_engine.io.images import read_image
 from cellseg_engine.nets.card import file_sha256
@@ -126,7 +127,7 @@ def test_images_that_cannot_be_read_are_named(cli: Cli, index_file: Path, tmp_pa
 
 
 def test_a_model_that_is_not_here_is_suggested_with_how_to_get_it(
-    cli: Cli, index_file: Path, tmp_path: Path
+    cli: Cli, index_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = styles.read_index(index_file)
     other = styles.StyleIndex(
@@ -141,6 +142,16 @@ def test_a_model_that_is_not_here_is_suggested_with_how_to_get_it(
     styles.write_index(tmp_path / "far.npz", other)
     image = draw(tmp_path / "a.tif")
     given = ("--diameter-px", 24, "--device", "cpu")
+    shown = cli("models", "suggest", image, "--index", tmp_path / "far.npz", *given).out
+    file = tmp_path / "models" / "far" / "far.safetensors"
+    assert 'import "FOLDER_OF_THE_ZOO' in shown and "models get" not in shown
+    file.parent.mkdir(parents=True)
+    file.touch()
+    shown = cli("models", "suggest", image, "--index", tmp_path / "far.npz", *given).out
+    assert f'cellseg models import "{file}" --name far' in shown
+    # One that comes beside the program is got as ever.
+    absent = store.ModelEntry("far", (tmp_path / "no",), ("",), "separate")
+    monkeypatch.setattr(models_choose, "absent_models", lambda: [absent])
     shown = cli("models", "suggest", image, "--index", tmp_path / "far.npz", *given).out
     assert "cellseg models get far" in shown
 

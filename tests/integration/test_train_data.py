@@ -25,6 +25,7 @@ from cellseg_engine.train.dataset import DataOptions, Remark, TrainingImage, loa
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
 from cellseg_engine.train.roi_labels import read_roi_labels
+from cellseg_engine.train.sampling import hold_out
 from cellseg_engine.train.seg_file import read_seg_labels
 from cellseg_engine.train.sources import Found, find_sources
 from tests.integration.training import disks
@@ -361,6 +362,29 @@ def test_planes_and_time_points_of_the_same_number_belong_together(tmp_path: Pat
         load(tmp_path / "in", tmp_path / "cache")
 
 
+def test_images_with_the_same_pixels_are_of_one_group(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name, image in (("a", IMAGE), ("b", IMAGE[::-1]), ("c", IMAGE), ("d", IMAGE[:, ::-1])):
+        put(folder / f"{name}_img.tif", image)
+        put(folder / f"{name}_masks.tif", LABELS)
+    put(folder / "c_masks.tif", np.where(LABELS == 1, 0, LABELS))  # somebody else annotated it
+    images, remarks = load(folder, tmp_path / "cache")
+    a, b, c, d = images
+    assert a.group == c.group and len({a.group, b.group, d.group}) == 3
+    assert a.sha256 != c.sha256
+    assert remarks == [Remark("c", "group", "the same pixels as a, so their groups are one")]
+    for seed in range(6):
+        training, held_out = hold_out(images, 0.3, seed)
+        assert training and held_out
+        assert ({"a", "c"} <= {one.name for one in training}) != (
+            {"a", "c"} <= {one.name for one in held_out}
+        )
+    # Two groups that have an image in common are one, with all of their images.
+    table = folder / "manifest.csv"
+    table.write_text("path,group\na,left\nb,left\nc,right\nd,right\n")
+    assert {image.group for image in load(folder, tmp_path / "cache")[0]} == {"left"}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_rois_of_ours_are_read_back_exactly(tmp_path: Path, seed: int) -> None:
     labels = blobs(80, 20, seed)
@@ -435,6 +459,15 @@ def put_squares(path: Path, *places: dict[str, int]) -> None:
             for name, value in place.items():
                 setattr(roi, name, value)
             archive.writestr(f"{n}.roi", roi.tobytes())
+
+
+def test_what_macos_adds_to_an_archive_is_no_roi(tmp_path: Path) -> None:
+    path = tmp_path / "r.zip"
+    put_squares(path, {}, {})
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in ("__MACOSX/0.roi", "__MACOSX/._0.roi", "._1.roi", "sub/._1.roi"):
+            archive.writestr(name, b"Mac OS X        ")
+    assert np.unique(read_roi_labels(path, (64, 64)).labels).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no zip at all", "empty", "garbage", "cut"])

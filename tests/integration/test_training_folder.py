@@ -361,8 +361,14 @@ def test_a_round_makes_a_model_of_all_images_and_leaves_nothing_else(
     filled: Path, cheap_model: Path
 ) -> None:
     add_image(filled, correction(squares(3), title="few.tif"))
+    add_image(filled, correction(squares(9), title="bad.tif"))
+    (filled / "bad_img.tif").unlink()  # by hand, so it stays in the record
+    (filled / "bad_masks.tif").unlink()
     before = listing(filled)
-    done = fine_tune(wanted(filled, start_from=str(cheap_model)), lambda _: None, lambda _: None)
+    told: list[str] = []
+    done = fine_tune(wanted(filled, start_from=str(cheap_model)), lambda _: None, told.append)
+    assert "1 images in the record of" in told[0] and "are gone: bad." in told[0]
+    assert told[0] in done.warnings
     assert done.model.name == "Zellen-1-1"
     assert (done.model.images, done.model.objects, done.model.epochs) == (2, 13, 1)
     assert any("few: image left out: 3 annotated objects" in text for text in done.warnings)

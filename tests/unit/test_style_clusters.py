@@ -91,6 +91,18 @@ def test_names() -> None:
     assert name_clusters(np.array([0]), ["???"]) == ["images"]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "names"),
+    [
+        (["plate", "plate", "plate-1"], ["plate-2", "plate-3", "plate-1"]),
+        (["Fluo", "fluo", "FLUO-2"], ["Fluo-1", "fluo-3", "FLUO-2"]),
+        (["a b", "a?b", "a-b-1"], ["a-b-2", "a-b-3", "a-b-1"]),
+    ],
+)
+def test_no_two_clusters_have_one_name(kinds: list[str], names: list[str]) -> None:
+    assert name_clusters(np.arange(len(kinds)), kinds) == names
+
+
 def test_the_number_of_neighbours() -> None:
     assert [choose_neighbours(n) for n in (10, 50, 400, 1700)] == [5, 5, 40, 100]
 

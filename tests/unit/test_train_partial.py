@@ -18,6 +18,7 @@ from cellseg_engine.train.dataset import TrainingImage, image_sha256
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.losses import losses
 from cellseg_engine.train.part import Part, mark_part
+from cellseg_engine.train.slices import _diameter_of_cuts
 from tests.unit.plain import blobs
 
 SIDE = 96
@@ -157,3 +158,16 @@ def test_found_objects_count_where_the_truth_is_known() -> None:
     assert set(np.unique(kept)) == {0, 1, 2}
     assert not (kept[found == 3]).any()
     assert keep_annotated(found, None) is found
+    # Ids need no array of their own length, which would not fit into the memory.
+    large = np.where(found > 0, found + 2_000_000_000, 0).astype(np.int32)
+    np.testing.assert_array_equal(keep_annotated(large, annotated), kept)
+
+
+def test_the_diameter_of_cuts_does_not_hang_on_the_ids() -> None:
+    labels = np.zeros((60, 20, 20), np.int32)
+    labels[:, 2:8, 2:8], labels[20:, 10:18, 10:18], labels[:, 19, 19] = 1, 2, -1
+    expected = 6 * 2 / np.pi**0.5
+    for ids in ((1, 2), (7, 3), (2_000_000_000, 2_147_483_647)):
+        named = np.array([0, *ids, -1], np.int32)[labels]
+        assert _diameter_of_cuts(named) == pytest.approx(expected)
+    assert _diameter_of_cuts(np.zeros((3, 4, 4), np.int32)) == 0

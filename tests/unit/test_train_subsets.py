@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellseg_engine.core.flows import labels_to_flows
@@ -41,6 +42,7 @@ def covers(large: Piece, small: Piece) -> bool:
     )
 
 
+@settings(deadline=None)  # kernels may have to be compiled first
 @given(
     st.integers(1, N_OBJECTS),
     st.integers(1, N_OBJECTS),
@@ -76,6 +78,23 @@ def test_other_subsets_and_seeds_are_others() -> None:
         for subset in range(1, 5)
     }
     assert len(drawn) > 4
+
+
+def test_objects_of_several_parts_stay_one_if_they_were_read_so(tmp_path: Path) -> None:
+    image = grid_image("a")
+    parts = np.array([0, *(1 + n // 2 for n in range(24))], np.int32)  # two squares each
+    image = replace(image, labels=parts[image.labels], n_objects=12)
+    cut = Piece(0, (0, 39, 0, 60), 12)
+    counts = [
+        cut_image(image, cut, FlowCache(tmp_path), "v3", disjoint).n_objects
+        for disjoint in ("keep", "split")
+    ]
+    assert counts == [12, 24]
+    for subset in range(1, 9):
+        (kept,) = draw_subset([image], 6, min_objects=5, seed=0, subset=subset, disjoint="keep")
+        top, bottom, left, right = kept.window
+        there = np.unique(image.labels[top:bottom, left:right])
+        assert kept.n_objects == np.count_nonzero(there) >= 6
 
 
 def test_more_than_there_are() -> None:
