@@ -56,19 +56,22 @@ def ball_diameter(masks: np.ndarray) -> float:
     return float(np.cbrt(np.median(sizes[sizes > 0]) * 6 / np.pi))
 
 
+def true_diameter(row: dict[str, str], masks: np.ndarray) -> float:
+    """Give the median diameter of the true objects in px: of planes as in the manifest."""
+    return ball_diameter(masks) if masks.ndim == 3 else float(row["median_diameter_px"])
+
+
 def read_validation(data: Path, kind: str, count: int = 0) -> list[Labelled]:
     """Read the validation images of a kind, sorted by name; the first ``count``."""
     rows = [row for row in read_rows(data, "val") if row["kind"] == kind]
-    return [
-        Labelled(
-            row["path"].rpartition("/")[2],
-            read_image(data / f"{row['path']}_img.tif", axes=row["axes"]).pixels,
-            read_labels(data / f"{row['path']}_masks.tif", axes=row["axes"].removesuffix("S"))[0],
-            float(row["median_diameter_px"]),
-            row["axes"],
-        )
-        for row in sorted(rows, key=lambda row: row["path"])[: count or None]
-    ]
+    images = []
+    for row in sorted(rows, key=lambda row: row["path"])[: count or None]:
+        axes = row["axes"]
+        pixels = read_image(data / f"{row['path']}_img.tif", axes=axes).pixels
+        masks = read_labels(data / f"{row['path']}_masks.tif", axes=axes.removesuffix("S"))[0]
+        name = row["path"].rpartition("/")[2]
+        images.append(Labelled(name, pixels, masks, true_diameter(row, masks), axes))
+    return images
 
 
 def export_model(folder: Path, name: str) -> Path:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 
 import numpy as np
+from _service_stub import Stub
 
-from cellseg_engine.pipeline.progress import ProgressCallback
-from cellseg_engine.pipeline.result import Segmentation
-from cellseg_engine.settings import Settings
 from cellseg_service.__main__ import main
 
 RADIUS_PX = 12
@@ -30,40 +27,13 @@ def disks(shape: tuple[int, ...], n_objects: int) -> np.ndarray:
     return labels
 
 
-class Stub:
-    """Gives prepared labels of the image's shape."""
+class Disks(Stub):
+    """Gives disks, for ROIs to be made of."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._labels: dict[tuple[int, ...], np.ndarray] = {}
+    diameter_px = 2.0 * RADIUS_PX + 1
 
-    def segment(
-        self,
-        image: np.ndarray,
-        axes: str | None = None,
-        *,
-        settings: Settings | None = None,
-        channel_names: Sequence[str] = (),
-        keep_fields: bool = True,
-        progress: ProgressCallback | None = None,
-        is_cancelled: Callable[[], bool] | None = None,
-    ) -> Segmentation:
-        if image.shape not in self._labels:
-            self._labels[image.shape] = self._make(image.shape)
-        labels = self._labels[image.shape]
-        nothing = np.zeros(0, np.float32)
-        return Segmentation(
-            labels=labels,
-            axes=axes or "YX",
-            flows=nothing,
-            logits=nothing,
-            style=nothing,
-            diameter_px=2.0 * RADIUS_PX + 1,
-            objects={"label": np.arange(1, int(labels.max()) + 1)},
-            settings=settings or self._settings,
-        )
-
-    def _make(self, shape: tuple[int, ...]) -> np.ndarray:
+    def make_labels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Give many disks in a plane, and a few in each of a stack."""
         if len(shape) == 2:
             return disks(shape, N_PLANE)
         plane = disks(shape[1:], N_STACK_PLANE)
@@ -71,4 +41,4 @@ class Stub:
 
 
 if __name__ == "__main__":
-    sys.exit(main(None, Stub))
+    sys.exit(main(None, Disks))

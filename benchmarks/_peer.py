@@ -120,12 +120,18 @@ def find_peer_python(given: str = "") -> Path:
     if chosen:
         return Path(chosen)
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.is_file():
+    if not has_pip(python):  # also after a run that was stopped while it was made
         print(f"Making the peer's environment in {VENV.name} ...", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     install = [str(python), "-m", "pip", "install", "--quiet", REQUIREMENT]
     subprocess.run(install, check=True)
     return python
+
+
+def has_pip(python: Path) -> bool:
+    """Say whether an interpreter is there and has pip."""
+    command = [str(python), "-m", "pip", "--version"]
+    return python.is_file() and not subprocess.run(command, capture_output=True).returncode
 
 
 def number(name: str, arrays: list[np.ndarray]) -> Arrays:

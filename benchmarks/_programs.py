@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,30 @@ PEER_OFF = Way("peer, mkldnn off", "peer_whole.py", (("mkldnn", False),))
 
 
 class Bench:
-    """What all parts need: the peer, its weights, images in a folder."""
+    """What the parts need: the peer, its weights, images in a folder; the peer only when asked."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.rounds, self.threads = options.rounds, options.threads
         self.with_torch: bool = options.with_torch
         self.data: Path = options.data
-        self.python = find_peer_python(options.peer_python)
-        self.peer_versions = Peer(self.python, self.threads).versions
-        self.weights = export_model(folder, MODEL)
         self.folder = folder
+        self._peer_python: str = options.peer_python
         self._environment = clean_environment(self.threads)
+
+    @cached_property
+    def python(self) -> Path:
+        """Give the peer's interpreter."""
+        return find_peer_python(self._peer_python)
+
+    @cached_property
+    def peer_versions(self) -> dict[str, str]:
+        """Give what the peer is made of."""
+        return Peer(self.python, self.threads).versions
+
+    @cached_property
+    def weights(self) -> Path:
+        """Give our weights as an official file."""
+        return export_model(self.folder, MODEL)
 
     def image(self, side: int, seed: int = 0) -> Path:
         """Give the path of a synthetic image, uint16 as .npy."""
@@ -103,10 +117,8 @@ class Bench:
 
     def call(self, command: Sequence[str], name: str) -> str:
         """Run a command with the number of threads; its standard output."""
-        environment = self._environment | {
-            "CELLPOSE_LOCAL_MODELS_PATH": str(self.folder / "no-models"),
-            "CELLSEG_RUNTIME_DIR": str(self.folder),
-        }
+        models = {"CELLPOSE_LOCAL_MODELS_PATH": str(self.folder / "no-models")}
+        environment = self._environment | models
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{name} failed:\n{done.stderr[-3000:]}")

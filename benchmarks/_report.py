@@ -8,6 +8,7 @@ import math
 import operator
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -76,7 +77,8 @@ class Section:
 
 def show(value: Any) -> str:
     """Give a table cell: numbers with the digits that matter."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
         return str(value)
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e6):
         return str(int(value))
@@ -103,6 +105,29 @@ def own_versions() -> dict[str, str]:
     return versions | {name: importlib.metadata.version(name) for name in PACKAGES[1:]}
 
 
+def describe_commit() -> str:
+    """Give the commit of this checkout, and whether the code differs from it; empty without git."""
+    code = ("*.py", "*.toml", "*.safetensors")
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", *words], cwd=DOCS.parent, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (
+                ("rev-parse", "--short=12", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no", "--", *code),
+            )
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit + (" with changes" if changes else "")
+
+
+def list_versions(versions: dict[str, str]) -> str:
+    """Give versions in one line."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
 def finish(
     sections: Iterable[Section],
     *,
@@ -120,6 +145,7 @@ def finish(
     failed = [bound for bound in bounds if not bound.holds]
     facts = {
         "machine": describe_machine(),
+        "commit": describe_commit(),
         "versions": own_versions(),
         "peer_versions": peer_versions,
         "sections": [section.to_json() for section in sections],
@@ -140,18 +166,14 @@ def finish(
             "",
             f"Written by `{command}`. {verdict}",
             "",
-            f"* Machine: {facts['machine']}.",
-            f"* Here: {_list_versions(own_versions())}.",
-            *([f"* Peer: {_list_versions(peer_versions)}."] if peer_versions else []),
+            f"* Machine: {facts['machine']}; commit {facts['commit'] or 'unknown'}.",
+            f"* Here: {list_versions(own_versions())}.",
+            *([f"* Peer: {list_versions(peer_versions)}."] if peer_versions else []),
             "",
             *(section.to_markdown() for section in sections),
         ]
         (DOCS / page).write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return 1 if failed else 0
-
-
-def _list_versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _markdown_row(cells: Iterable[Any]) -> str:

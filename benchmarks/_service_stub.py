@@ -18,6 +18,8 @@ N_OBJECTS = 2000
 class Stub:
     """Gives prepared labels of the image's shape, int32 as the engine's are."""
 
+    diameter_px = 1.0
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._labels: dict[tuple[int, ...], np.ndarray] = {}
@@ -33,21 +35,25 @@ class Stub:
         progress: ProgressCallback | None = None,
         is_cancelled: Callable[[], bool] | None = None,
     ) -> Segmentation:
-        shape = image.shape
-        if shape not in self._labels:
-            flat = np.arange(image.size, dtype=np.int32)
-            self._labels[shape] = (flat // 7 % (N_OBJECTS + 1)).reshape(shape)
+        if image.shape not in self._labels:
+            self._labels[image.shape] = self.make_labels(image.shape)
+        labels = self._labels[image.shape]
         nothing = np.zeros(0, np.float32)
         return Segmentation(
-            labels=self._labels[shape],
+            labels=labels,
             axes=axes or "YX",
             flows=nothing,
             logits=nothing,
             style=nothing,
-            diameter_px=1.0,
-            objects={"label": np.arange(1, N_OBJECTS + 1)},
+            diameter_px=self.diameter_px,
+            objects={"label": np.arange(1, int(labels.max()) + 1)},
             settings=settings or self._settings,
         )
+
+    def make_labels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Give labels that only have to be carried."""
+        flat = np.arange(np.prod(shape), dtype=np.int32)
+        return (flat // 7 % (N_OBJECTS + 1)).reshape(shape)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from _data import DATA, read_validation
+from _engine import running_engine
 from _report import Bound, Section, finish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,19 +102,12 @@ def measure(
         "CELLSEG_RUNTIME": str(folder / "runtime"),
         "CELLSEG_ENGINE_PYTHON": sys.executable,
     }
-    service = subprocess.Popen(
-        [sys.executable, "-m", "cellseg_service", "--background"], env=environment
-    )
-    try:
-        while not (folder / "runtime/engine.json").exists() and service.poll() is None:
-            time.sleep(0.05)
+    service = [sys.executable, "-m", "cellseg_service", "--background"]
+    with running_engine(service, folder / "runtime", environment):
         results = [
             run(python, pipeline, images, folder / f"round-{number}", environment)
             for number in range(rounds + 1)
         ]
-    finally:
-        service.terminate()
-        service.wait(20)
     return shapes, results[1:]
 
 

@@ -12,15 +12,14 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from _engine import running_engine
 from _report import Bound, Section, finish
 
 HERE = Path(__file__).resolve().parent
@@ -150,16 +149,9 @@ def engine(folder: Path) -> Iterator[dict[str, str]]:
         "CELLSEG_ENGINE_PYTHON": sys.executable,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "bridges")]),
     }
-    service = subprocess.Popen(
-        [sys.executable, str(HERE / "_fiji_stub.py"), "--background"], env=environment
-    )
-    try:
-        while not (runtime / "engine.json").exists() and service.poll() is None:
-            time.sleep(0.05)
+    stub = [sys.executable, str(HERE / "_fiji_stub.py"), "--background"]
+    with running_engine(stub, runtime, environment):
         yield environment
-    finally:
-        service.terminate()
-        service.wait(20)
 
 
 if __name__ == "__main__":

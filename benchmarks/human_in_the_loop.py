@@ -8,8 +8,8 @@ model of all training images is what the rounds are measured by.
 As in the paper (Pachitariu and Stringer 2022, Figures 4 and 5) the annotator draws what was missed
 or is wrong, and keeps the other ROIs as the model drew them; 100 to 200 are those that are drawn.
 
-Every finished step is kept in ``benchmarks/.cache/human-in-the-loop``: the same command goes on
-where it was stopped. ``--fresh`` starts anew.
+Every finished step is kept in ``benchmarks/.cache/human-in-the-loop``, with what it was made from:
+the same command goes on where it was stopped, and another one is refused. ``--fresh`` starts anew.
 """
 
 from __future__ import annotations
@@ -19,57 +19,35 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from _data import DATA, read_rows
-from _report import DOCS, Bound, Section, describe_machine, own_versions
+from _loop import (
+    CROP_PX,
+    FIRST_MODEL,
+    KIND,
+    MATCHED_IOU,
+    MOST,
+    PAGE,
+    PICTURE,
+    ROUNDS,
+    Facts,
+    Round,
+    StaleStepsError,
+    Steps,
+    draw,
+    gather_facts,
+    page,
+    report,
+)
+from _report import DOCS
 
 from cellseg_engine.core.matching import Matches, match_objects
 
 CACHE = Path(__file__).parent / ".cache" / "human-in-the-loop"
-PAGE, PICTURE = "human-in-the-loop.md", "human-in-the-loop.png"
-KIND = "phase"
-FIRST_MODEL = "nuclei"
-CROP_PX = 352
-"""An image is annotated in a part of this side: more images for the same work."""
-ROUNDS = (4, 8, 23)
-"""So many parts are corrected before each training, at most."""
-FEWEST, MOST = 100, 200
-"""Objects drawn by hand within which the bound has to be met; no part is added that needs more."""
-SHARE = 0.9
-MATCHED_IOU = 0.5
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round: the parts that were added, and what the model of all parts so far can do.
-
-    Attributes
-    ----------
-    image
-        Names of the images that the parts are of; ``all`` for the model of all training images.
-    images, objects
-        In the training set.
-    found
-        Objects of the new parts that the model before had found, at IoU 0.5 or better.
-    missed, invented
-        What the annotator had to draw and to remove in them.
-    pooled, mean
-        AP@0.5 on the validation images, of all objects, and the mean of the images.
-    """
-
-    image: str
-    images: int
-    objects: int
-    found: int = 0
-    missed: int = 0
-    invented: int = 0
-    pooled: float = 0.0
-    mean: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -163,7 +141,8 @@ def segment(images: list[Annotated], model: str, diameter_px: float) -> list[np.
     """Give the labels of images by a model; a diameter of 0 is estimated."""
     from cellseg_engine import Segmenter, make_settings
 
-    segmenter = Segmenter(make_settings(model=model, diameter_px=diameter_px))
+    changes = {"model": model, "diameter_px": diameter_px}
+    segmenter = Segmenter(make_settings(changes, device="cpu", precision="fp32"))
     return [segmenter.segment(one.pixels, "YX", keep_fields=False).labels for one in images]
 
 
@@ -190,32 +169,16 @@ def fine_tune(folder: Path, name: str, epochs: int, tell: Callable[[str], None])
 
     if name in {entry.name for entry in list_models()}:  # it was stopped while it was scored
         return name
-    wanted = FineTuning(folder, name, FIRST_MODEL, epochs=epochs, settings=make_settings())
+    wanted = FineTuning(
+        folder, name, FIRST_MODEL, epochs=epochs, settings=make_settings(device="cpu")
+    )
     train(wanted, lambda progress: tell(f"{name}: epoch {progress.epoch}"), tell)
     return name
 
 
-class Steps:
-    """The finished steps, kept in a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "rounds.json"
-        text = self._path.read_text(encoding="utf-8") if self._path.exists() else "{}"
-        self.rounds = {key: Round(**value) for key, value in json.loads(text).items()}
-
-    def keep(self, key: str, made: Round) -> Round:
-        """Keep a step, at once or not at all."""
-        self.rounds[key] = made
-        new = self._path.with_suffix(".new")
-        content = {name: asdict(one) for name, one in self.rounds.items()}
-        new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        new.replace(self._path)
-        return made
-
-
-def run(data: Path, cache: Path, epochs: int, tell: Callable[[str], None]) -> list[Round]:
+def run(data: Path, cache: Path, facts: Facts, tell: Callable[[str], None]) -> list[Round]:
     """Run what is left of the rounds, and give all: the first model, rounds, all images."""
-    steps = Steps(cache)
+    steps, epochs = Steps(cache, facts), facts["epochs"]
     validation = read_images(data, "val")
     if "start" not in steps.rounds:
         pooled, mean = score(validation, FIRST_MODEL)
@@ -290,118 +253,6 @@ def _train_on_all(
     return Round("all", len(content.images), content.objects, pooled=pooled, mean=mean)
 
 
-def report(rounds: list[Round]) -> Section:
-    """Give the table and the bound."""
-    start, *loop, best = rounds
-    section = Section("Rounds", "")
-    section.columns = (
-        "images",
-        "objects in the training set",
-        "of the new parts: found",
-        "to draw",
-        "to remove",
-        "drawn in all",
-        "AP@0.5 pooled",
-        "AP@0.5 mean",
-        "of all ROIs",
-    )
-    drawn = dict(zip(rounds, drawn_by_hand(rounds), strict=True))
-    for one in (start, *loop, best):
-        section.rows.append(
-            (
-                one.images,
-                one.objects,
-                one.found,
-                one.missed,
-                one.invented,
-                drawn[one],
-                one.pooled,
-                one.mean,
-                f"{one.pooled / best.pooled:.0%}",
-            )
-        )
-    last = max((one for one in loop if drawn[one] <= MOST), key=lambda one: drawn[one])
-    reached = last.pooled if drawn[last] >= FEWEST else 0.0
-    section.bounds = [
-        Bound(
-            f"AP@0.5 pooled with {drawn[last]} objects drawn by hand, {last.objects} in the "
-            f"training set, against that of all {best.objects}",
-            reached / best.pooled,
-            ">=",
-            SHARE,
-        )
-    ]
-    return section
-
-
-def drawn_by_hand(rounds: list[Round]) -> list[int]:
-    """Give how many objects were drawn up to each step; all of the model of all images."""
-    *loop, best = rounds
-    return [*np.cumsum([one.missed for one in loop]).tolist(), best.objects]
-
-
-def draw(rounds: list[Round], path: Path) -> None:
-    """Draw AP against objects drawn by hand, with the line of all of them."""
-    from cellseg_engine.io.figures import figure_class
-
-    start, *loop, best = rounds
-    figure = figure_class()(figsize=(7.2, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    shown = [start, *loop]
-    left.axhline(best.pooled, color="0.4", lw=1, label=f"all {best.objects} objects")
-    left.axhline(SHARE * best.pooled, color="0.4", lw=1, ls=":", label=f"{SHARE:.0%} of that")
-    left.axvspan(FEWEST, MOST, color="0.93")
-    drawn = drawn_by_hand(rounds)[:-1]
-    left.plot(drawn, [one.pooled for one in shown], "o-", color="#0072b2")
-    left.set(xlabel="objects drawn by hand", ylabel="AP@0.5 on validation images", ylim=(0, 1))
-    left.legend(frameon=False, loc="lower right")
-    numbers = range(1, len(loop) + 1)
-    right.bar(numbers, [one.found for one in loop], color="#009e73", label="kept of the model's")
-    bottom = [one.found for one in loop]
-    right.bar(numbers, [one.missed for one in loop], bottom=bottom, color="#d55e00", label="drawn")
-    room = 1.35 * max(one.found + one.missed for one in loop)  # for the legend
-    right.set(xlabel="round", ylabel="objects of the new parts", xticks=list(numbers))
-    right.set_ylim(0, room)
-    right.legend(frameon=False, loc="upper left")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
-
-
-def page(rounds: list[Round], n_validation: int, epochs: int) -> Iterator[str]:
-    """Give the lines of the page."""
-    section = report(rounds)
-    verdict = "; ".join(map(str, section.bounds))
-    versions = ", ".join(f"{name} {version}" for name, version in own_versions().items())
-    yield "# How many objects must be corrected?"
-    yield ""
-    yield (
-        "The loop of [Teach it your cells](fiji.md#teach-it-your-cells) on whole cells in phase "
-        f"contrast, which the first model, `{FIRST_MODEL}`, was never shown. A simulated "
-        f"annotator corrects one part of {CROP_PX} x {CROP_PX} px after the other: draws the "
-        "objects that were missed or are wrong, removes what is none, and keeps the others as the "
-        "model drew them. After each round a model is trained from the first one on all parts so "
-        f"far ({epochs} epochs, no annealing, the average of the last steps), and corrected parts "
-        f"are added until {MOST} objects were drawn by hand. It is scored on {n_validation} other "
-        "images, with the diameter that the model estimates. The line is the same training on all "
-        "training images, whole."
-    )
-    yield ""
-    yield f"![AP against corrected objects, and what was left to draw](images/{PICTURE})"
-    yield ""
-    yield f"Written by `python benchmarks/human_in_the_loop.py --write-docs`. {verdict}."
-    yield ""
-    yield f"* Machine: {describe_machine()}; {versions}."
-    yield (
-        "* Found, to draw, to remove: at an IoU of 0.5. The 100 to 200 objects of Pachitariu and "
-        "Stringer 2022 are those that were drawn by hand (their Figure 5), and so they are here; "
-        "in the training set are more."
-    )
-    yield "* One order of the images and one seed: no interval is given."
-    yield ""
-    yield section.to_markdown()
-
-
 def main() -> int:
     """Run what is left, print, and write the page where asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -416,15 +267,19 @@ def main() -> int:
         shutil.rmtree(given.cache, ignore_errors=True)
     given.cache.mkdir(parents=True, exist_ok=True)
     os.environ["CELLSEG_MODELS"] = str(given.cache / "models")
-    rounds = run(given.data, given.cache, given.epochs, lambda text: print(text, file=sys.stderr))
+    facts = gather_facts(given.data, given.epochs)
+    try:
+        rounds = run(given.data, given.cache, facts, lambda text: print(text, file=sys.stderr))
+    except StaleStepsError as error:
+        sys.exit(str(error))
     section = report(rounds)
     print(section.to_text())
     if given.json:
-        content: list[dict[str, Any]] = [asdict(one) for one in rounds]
+        content = {"facts": facts, "rounds": [asdict(one) for one in rounds]}
         given.json.write_text(json.dumps(content, indent=1) + os.linesep, encoding="utf-8")
     if given.write_docs:
         draw(rounds, DOCS / "images" / PICTURE)
-        lines = page(rounds, len(read_images(given.data, "val")), given.epochs)
+        lines = page(rounds, facts)
         (DOCS / PAGE).write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return 0 if all(bound.holds for bound in section.bounds) else 1
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from _data import DATA
-from _report import DOCS, Bound, Section, finish
+from _report import DOCS, Bound, Section, describe_machine, finish
 
 KIND = "phase contrast, whole cells (T98G)"
 PICTURE = "learning-curve.png"
@@ -27,10 +27,22 @@ BOUND_GAIN = 0.10
 BOUND_SUBSETS = 3
 BOUND_CPU_MINUTES = 30
 PAPER_STEPS = 300
+MACHINE = "machine.json"
+"""Beside the points: where they were made, for the minutes they took."""
 
 
 def run(given: argparse.Namespace) -> int:
-    """Make the points that are missing."""
+    """Make the points that are missing; 2 when others were made on another machine."""
+    here = {"machine": describe_machine(), "cores": os.cpu_count() or 1}
+    if (there := read_machine(given.out) or here) != here:
+        print(
+            f"The points in {given.out} were made on {there['machine']}, and their minutes cannot "
+            "stand beside those of this one: give another --out.",
+            file=sys.stderr,
+        )
+        return 2
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / MACHINE).write_text(json.dumps(here) + "\n", encoding="utf-8")
     command = [
         *(sys.executable, "-m", "cellseg_engine", "learning-curve", str(given.data)),
         *("--test", str(given.data), "--kind", KIND, "--out", str(given.out)),
@@ -40,17 +52,27 @@ def run(given: argparse.Namespace) -> int:
     return subprocess.run(command).returncode
 
 
-def curve_section(facts: dict[str, Any]) -> Section:
+def read_machine(out: Path) -> dict[str, Any] | None:
+    """Give where the points were made; None for points of a time before that was kept."""
+    path = out / MACHINE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def count_steps(recipe: dict[str, Any]) -> int:
+    """Give the steps of every training."""
+    return int(recipe["epochs"] * recipe["images_per_epoch"] // recipe["batch_size"])
+
+
+def curve_section(facts: dict[str, Any], machine: dict[str, Any] | None) -> Section:
     """Give table and bound of a learning curve."""
     recipe = facts["recipe"]
-    steps = recipe["epochs"] * recipe["images_per_epoch"] // recipe["batch_size"]
     section = Section(
         "Scores",
         f"{len(facts['training'])} images to draw from, {len(facts['test'])} test images, all of "
         f"other cultures. `{facts['start']['name']}` (SHA-256 "
         f"`{facts['start']['sha256'][:12]}`) is the model to go on from; it was trained on nuclei "
         f"only. Every network: {recipe['epochs']} epochs of "
-        f"{recipe['images_per_epoch']} squares ({steps} steps; the paper and "
+        f"{recipe['images_per_epoch']} squares ({count_steps(recipe)} steps; the paper and "
         f"`cellseg learning-curve`: {PAPER_STEPS}), {recipe['optimizer']} "
         f"{recipe['learning_rate']:g}, {recipe['precision']}; no images held "
         f"out, the last weights. Diameter for all test images: {facts['diameter_px']:.1f} px, the "
@@ -94,15 +116,15 @@ def curve_section(facts: dict[str, Any]) -> Section:
     )
     section.bounds.append(Bound(f"subsets of {BOUND_SIZE} objects", n_subsets, ">=", BOUND_SUBSETS))
     minutes = [row["seconds"] / 60 for row in facts["points"] if row["objects"]]
-    if minutes:
-        cores = os.cpu_count() or 1
+    if minutes and machine:
+        cores = machine["cores"]
         section.bounds.append(
             Bound("CPU minutes of a point at most", max(minutes) * cores, "<=", BOUND_CPU_MINUTES)
         )
         section.notes.append(
             f"Minutes for a point, training and scoring: {min(minutes):.1f} to {max(minutes):.1f}, "
-            f"on the machine above while it may have had other work; times its {cores} cores, that "
-            "is the most CPU time that a point can have taken."
+            f"on {machine['machine']}, while it may have had other work; times its {cores} cores, "
+            "that is the most CPU time that a point can have taken."
         )
     return section
 
@@ -132,10 +154,13 @@ def main() -> int:
     given = parser.parse_args()
     if not given.report_only and (status := run(given)):
         return status
-    command = f"python benchmarks/learning_curve.py --out FOLDER --steps {given.steps} --write-docs"
     facts = json.loads((given.out / "learning_curve.json").read_text(encoding="utf-8"))
-    picture = given.out / "learning_curve.png"
-    if given.write_docs and picture.is_file():
+    steps = count_steps(facts["recipe"])
+    command = f"python benchmarks/learning_curve.py --out FOLDER --steps {steps} --write-docs"
+    if given.write_docs:
+        picture = given.out / "learning_curve.png"
+        if not picture.is_file():
+            sys.exit(f"{picture} is not there: run `cellseg learning-curve` with matplotlib.")
         shutil.copyfile(picture, DOCS / "images" / PICTURE)
     introduction = (
         "How the score on unseen images grows with the number of annotated objects, for networks "
@@ -145,7 +170,7 @@ def main() -> int:
         f"![Learning curve](images/{PICTURE})"
     )
     return finish(
-        [curve_section(facts)],
+        [curve_section(facts, read_machine(given.out))],
         page="learning-curve.md",
         title="Learning curve",
         introduction=introduction,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _data import DATA, ball_diameter, read_rows
+from _data import DATA, read_rows, true_diameter
 from _report import DOCS, Bound, Section, describe_machine, own_versions
 from skimage.transform import resize
 
@@ -26,9 +26,10 @@ from cellseg_engine.batch.evaluate import Evaluation, ScoredImage
 from cellseg_engine.batch.intervals import Intervals, bootstrap
 from cellseg_engine.batch.pairing import Pair, Pairing
 from cellseg_engine.core.metrics import pool_scores, score_image
+from cellseg_engine.errors import CellSegError
 from cellseg_engine.io.images import read_image, read_labels
 from cellseg_engine.nets.card import ModelCard
-from cellseg_engine.zoo.store import CHECKOUT_FOLDER, find_model, list_models
+from cellseg_engine.zoo.store import CHECKOUT_FOLDER, find_model
 
 THRESHOLDS = (0.5, 0.75, 0.9)
 COLUMNS = (
@@ -132,12 +133,12 @@ def run_check(segmenter: Segmenter, check: Check, data: Path) -> Found:
         truth, _ = read_labels(
             data / f"{row['path']}_masks.tif", axes=row["axes"].removesuffix("S")
         )
+        true_px = true_diameter(row, truth) * check.scale
         pixels, truth = rescale(np.asarray(image.pixels), truth, check.scale)
         found = segmenter.segment(pixels, row["axes"], settings=settings)
         score = score_image(truth, found.labels)
         pair = Pair(row["path"], Path(row["path"]), Path(row["path"]))
         images.append(ScoredImage(pair, "", score))
-        true_px = float(row["median_diameter_px"] or ball_diameter(truth)) * check.scale
         diameters.append((found.diameter_px, true_px))
     evaluation = Evaluation(
         Pairing(tuple(image.pair for image in images)),
@@ -157,17 +158,20 @@ def rescale(pixels: np.ndarray, truth: np.ndarray, scale: float) -> tuple[np.nda
     return smooth.astype(np.float32), near.astype(truth.dtype)
 
 
-def describe(name: str, found: dict[Check, Found]) -> Section:
-    """Give the card of a model."""
+def describe(name: str) -> Section:
+    """Give the card of a model, without scores."""
     entry = find_model(name)
     card: ModelCard = entry.card()
-    section = Section(f"`{name}`", "\n\n".join(card_text(name, card, entry.sha256)))
-    section.columns = ("scored on", *COLUMNS)
+    text = "\n\n".join(card_text(name, card, entry.sha256))
+    return Section(f"`{name}`", text, ("scored on", *COLUMNS))
+
+
+def add_scores(section: Section, found: dict[Check, Found]) -> None:
+    """Add the scores of a model to its card."""
     section.rows = [(str(check), *result.cells()) for check, result in found.items()]
     for check, result in found.items():
         if check.scale == 1 and len(result.evaluation.images) > 1:
             section.notes.append(f"Worst, {check}: {'; '.join(worst(result.evaluation))}.")
-    return section
 
 
 def card_text(name: str, card: ModelCard, sha256: Sequence[str]) -> Iterator[str]:
@@ -240,20 +244,27 @@ def bounds(found: dict[str, dict[Check, Found]]) -> Iterator[Bound]:
 def main() -> int:
     """Score, print, and write the page where asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "models", nargs="*", default=[one.name for one in list_models() if one.name in CHECKS]
-    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"Of {', '.join(CHECKS)}.")
     parser.add_argument("--data", type=Path, default=DATA, help="Folder with manifest.csv.")
     parser.add_argument("--json", type=Path, help="Write all scores to this file.")
     parser.add_argument("--write-docs", action="store_true", help="Write docs/models.md.")
     given = parser.parse_args()
+    names = given.models or list(CHECKS)
+    if unknown := sorted(set(names) - set(CHECKS)):
+        parser.error(f"{unknown[0]} is not scored here; the models are {', '.join(CHECKS)}")
+    if given.write_docs and set(names) != set(CHECKS):
+        parser.error("--write-docs needs all models: leave out MODEL")
+    try:
+        sections = {name: describe(name) for name in names}  # first: a model may be missing
+    except CellSegError as error:
+        sys.exit(str(error))
     found: dict[str, dict[Check, Found]] = {}
-    for name in given.models:
+    for name in names:
         segmenter = Segmenter(make_settings(model=name, device="cpu", precision="fp32"))
         found[name] = {check: run_check(segmenter, check, given.data) for check in CHECKS[name]}
-    sections = [describe(name, results) for name, results in found.items()]
+        add_scores(sections[name], found[name])
     kept = list(bounds(found))
-    for section in sections:
+    for section in sections.values():
         print(section.to_text())
     print("\n".join(map(str, kept)))
     if given.json:
@@ -263,14 +274,17 @@ def main() -> int:
         }
         given.json.write_text(json.dumps(scores, indent=1) + os.linesep, encoding="utf-8")
     if given.write_docs:
-        write_page(sections, kept)
+        write_page(list(sections.values()), kept)
     return 0 if all(bound.holds for bound in kept) else 1
 
 
 def write_page(sections: Sequence[Section], kept: Sequence[Bound]) -> None:
     """Write docs/models.md."""
     versions = ", ".join(f"{name} {version}" for name, version in own_versions().items())
-    introduction = (CHECKOUT_FOLDER / "introduction.md").read_text(encoding="utf-8").strip()
+    introduction, history = (
+        (CHECKOUT_FOLDER / f"{name}.md").read_text(encoding="utf-8").strip()
+        for name in ("introduction", "history")
+    )
     lines = [
         introduction,
         "",
@@ -279,6 +293,7 @@ def write_page(sections: Sequence[Section], kept: Sequence[Bound]) -> None:
         *(f"* {bound}" for bound in kept),
         "",
         *(section.to_markdown() for section in sections),
+        history,
     ]
     (DOCS / "models.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 

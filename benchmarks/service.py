@@ -14,10 +14,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from _engine import running_engine
 from _report import Bound, Section, finish
 
 HERE = Path(__file__).resolve().parent
@@ -84,12 +84,8 @@ def run(python: str, repeats: int, folder: Path) -> tuple[dict[str, Any], list[d
         "CELLSEG_RUNTIME": str(runtime),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "bridges")]),
     }
-    service = subprocess.Popen(
-        [sys.executable, str(HERE / "_service_stub.py"), "--background"], env=environment
-    )
-    try:
-        while not (runtime / "engine.json").exists() and service.poll() is None:
-            time.sleep(0.05)
+    stub = [sys.executable, str(HERE / "_service_stub.py"), "--background"]
+    with running_engine(stub, runtime, environment):
         client = subprocess.run(
             [python, str(HERE / "_service_client.py"), str(repeats), str(folder / "peer")],
             env={**environment, "PYTHONPATH": str(ROOT / "bridges")},
@@ -97,9 +93,6 @@ def run(python: str, repeats: int, folder: Path) -> tuple[dict[str, Any], list[d
             text=True,
             check=True,
         )
-    finally:
-        service.terminate()
-        service.wait(20)
     facts, *cases = map(json.loads, client.stdout.splitlines())
     return facts, cases
 

@@ -69,6 +69,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 MARKER = "cellseg-installed.json"
+BEGUN = "cellseg-begun"
+"""In an environment that is being made, and in what an interruption left of one."""
 LOG = "cellseg-install.log"
 PIP_ARGS_VARIABLE = "CELLSEG_PIP_ARGS"
 EXTRAS: dict[str, tuple[str, ...]] = {
@@ -95,7 +97,15 @@ LEFT_BEHIND = (
     "demo_output",
     "dist",
 )
-NOT_OURS = ("PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__")
+NOT_OURS = (
+    "PIP_PREFIX",
+    "PIP_TARGET",
+    "PIP_USER",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "__PYVENV_LAUNCHER__",
+)
+PROBE_S = 120
 # Run inside the environment: which Python it is, and which wanted packages it lacks.
 PROBE = """
 import importlib.metadata as metadata, json, re, sys
@@ -133,7 +143,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "clean":
             return clean()
-        set_up({*EXTRAS[options.command], *options.extras}, options.pip_args)
+        try:
+            set_up({*EXTRAS[options.command], *options.extras}, options.pip_args)
+        except OSError as error:  # no permission, a full disk
+            raise ProblemError(f"The environment in {VENV} cannot be set up: {error}.") from error
         if options.command in TAKES_ARGUMENTS:
             return {"bench": bench, "demo": demo, "test": test}[options.command](passed_on)
         return lint() if options.command == "lint" else report()
@@ -234,19 +247,30 @@ def venv_program(name: str) -> Path:
 
 
 def probe(extras: Iterable[str]) -> dict[str, Any] | None:
-    """Ask the environment what it is; None when there is none, or a broken one."""
+    """Ask the environment what it is; None when there is none, or a broken one.
+
+    Raises
+    ------
+    ProblemError
+        It does not answer: that may be the computer, so nothing is thrown away.
+    """
     python = venv_program("python")
-    if not python.exists() or not (VENV / "pyvenv.cfg").is_file():
+    if not python.exists() or not (VENV / "pyvenv.cfg").is_file() or (VENV / BEGUN).is_file():
         return None
     try:
         answer = subprocess.run(
             [str(python), "-I", "-c", PROBE, *sorted(extras)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=120,
+            timeout=PROBE_S,
             check=True,
         )
         state: dict[str, Any] = json.loads(answer.stdout)
+    except subprocess.TimeoutExpired as error:
+        raise ProblemError(
+            f"The Python in {VENV} gave no answer in {PROBE_S} s: run the same command again when "
+            "the computer is less busy, or delete that folder."
+        ) from error
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return state
@@ -276,11 +300,17 @@ def make_venv() -> None:
     if VENV.is_symlink() or VENV.is_file():
         raise ProblemError(f"{VENV} is not a folder; move it away.")
     if VENV.is_dir() and any(VENV.iterdir()):
-        if not (VENV / "pyvenv.cfg").is_file() and not (VENV / MARKER).is_file():
+        if not any((VENV / name).is_file() for name in ("pyvenv.cfg", MARKER, BEGUN)):
             raise ProblemError(f"{VENV} is not a virtual environment of Python; move it away.")
         say("The environment in .venv does not work any more; making it anew.")
-        shutil.rmtree(VENV)
     say("Making a virtual environment in .venv")
+    VENV.mkdir(exist_ok=True)
+    (VENV / BEGUN).touch()  # from here on until it is made, an interruption leaves this behind
+    for path in VENV.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != BEGUN:
+            path.unlink()
     made = subprocess.run(
         [sys.executable, "-m", "venv", str(VENV)],
         stdout=subprocess.PIPE,
@@ -291,6 +321,7 @@ def make_venv() -> None:
     if made.returncode != 0:
         output = made.stdout.decode(errors="replace").strip()
         raise ProblemError(f"Python could not make a virtual environment in {VENV}:\n{output}")
+    (VENV / BEGUN).unlink()
 
 
 def check_venv_module() -> None:
@@ -384,6 +415,7 @@ def clean_environment() -> dict[str, str]:
     """Give the environment variables without those that lead Python to other packages."""
     environment = {name: text for name, text in os.environ.items() if name not in NOT_OURS}
     environment["PYTHONNOUSERSITE"] = "1"
+    environment["PIP_USER"] = "0"  # whatever pip's configuration says
     environment["VIRTUAL_ENV"] = str(VENV)
     places = [str(venv_program("python").parent), environment.get("PATH", "")]
     environment["PATH"] = os.pathsep.join(places)

@@ -3,7 +3,7 @@
     python tools/fiji_host.py build    fetch ImageJ and Jython, compile, into .hosts/fiji
     python tools/fiji_host.py jar      write fiji_scripts/imagej/CellSeg_.jar anew from its sources
 
-Needs Java (JDK 8 or newer) and Maven, which fetches what tests/hosts/fiji/pom.xml names from its
+Needs Java (JDK 9 or newer) and Maven, which fetches what tests/hosts/fiji/pom.xml names from its
 central repository. The second time, nothing is done unless something changed. Only the standard
 library is used.
 """
@@ -141,7 +141,7 @@ def build() -> Path:
 
 def fingerprint() -> str:
     """Hash what the host is made from."""
-    files = [POM, Path(__file__), *sorted((SOURCES / "java").rglob("*.java"))]
+    files = [POM, Path(__file__).resolve(), *sorted((SOURCES / "java").rglob("*.java"))]
     return digest_files(files)
 
 

@@ -186,6 +186,63 @@ def test_a_folder_that_is_no_environment_is_left_alone(bootstrap: Any) -> None:
     assert precious.exists()
 
 
+@pytest.mark.parametrize("half", ["cellseg-begun", "pyvenv.cfg"])
+def test_what_an_interruption_left_is_made_anew(
+    bootstrap: Any, monkeypatch: pytest.MonkeyPatch, half: str
+) -> None:
+    """While it is deleted or made, the folder can be told from one that is somebody else's."""
+    (bootstrap.VENV / "lib").mkdir(parents=True)
+    (bootstrap.VENV / half).touch()
+    left: list[set[str]] = []
+
+    def make(*_: object, **__: object) -> Any:
+        left.append({path.name for path in bootstrap.VENV.iterdir()})
+        (bootstrap.VENV / "pyvenv.cfg").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(bootstrap.subprocess, "run", make)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                bootstrap.make_venv()
+    assert left == [{"cellseg-begun"}, {"cellseg-begun"}]
+    python = bootstrap.venv_program("python")
+    python.parent.mkdir()
+    python.touch()
+    assert bootstrap.probe(set()) is None
+
+
+def test_a_busy_computer_costs_no_environment(
+    bootstrap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = bootstrap.venv_program("python")
+    python.parent.mkdir(parents=True)
+    for path in (python, bootstrap.VENV / "pyvenv.cfg"):
+        path.touch()
+
+    def wait(command: Any, timeout: float, **_: object) -> Any:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(bootstrap.subprocess, "run", wait)
+    assert "gave no answer in 120 s" in problem(bootstrap, lambda: bootstrap.set_up(set(), []))
+    assert python.exists()
+
+
+def test_a_folder_without_permission_is_one_sentence(
+    bootstrap: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(bootstrap.VENV))
+
+    monkeypatch.setattr(bootstrap.Path, "mkdir", refuse)
+    assert bootstrap.main(["install"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(
+        f"error: The environment in {bootstrap.VENV} cannot be set up: [Errno 13]"
+    )
+    assert said.count("\n") == 0
+
+
 def test_a_python_without_venv_names_the_package_to_install(
     bootstrap: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,9 +310,13 @@ def test_other_packages_of_the_user_stay_outside(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setenv("PYTHONHOME", "elsewhere")
+    monkeypatch.setenv("PIP_TARGET", "elsewhere")
+    monkeypatch.setenv("PIP_PREFIX", "elsewhere")
+    monkeypatch.setenv("PIP_USER", "1")
     environment = bootstrap.clean_environment()
     assert "elsewhere" not in environment.values()
     assert environment["PYTHONNOUSERSITE"] == "1"
+    assert environment["PIP_USER"] == "0"
 
 
 def test_clean_keeps_the_environment(bootstrap: Any) -> None:

@@ -194,3 +194,35 @@ def words_of(entry: Path) -> list[str]:
 def test_they_can_be_started_by_a_double_click() -> None:
     for path in (SCRIPT, *FOLDER.glob("*.command"), *FOLDER.glob("*.desktop")):
         assert os.access(path, os.X_OK), path.name
+
+
+def run_part(home: Path, programs: Path, script: Path, words: str, given: str = "") -> str:
+    """Run one function of the script in the place of its last line, as if in a terminal."""
+    text = SCRIPT.read_text(encoding="utf-8").replace("[ -t 0 ]", "true")
+    script.write_text(text.replace('"run_$task"', words), encoding="utf-8")
+    ran = subprocess.run(
+        ["/bin/sh", str(script)],
+        input=given,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"HOME": str(home), "PATH": str(programs)},
+    )
+    return ran.stdout
+
+
+def test_the_newest_wheel_is_taken(home: Path, programs: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "a folder"
+    beside.mkdir()
+    for version in ("0.9.0", "0.10.0", "0.10.0.dev1", "0.2.11"):
+        (beside / f"cellseg_engine-{version}-py3-none-any.whl").touch()
+    newest = run_part(home, programs, beside / "installer.sh", "newest_wheel")
+    assert newest.startswith("0.10.0")
+    assert newest.endswith("-py3-none-any.whl\n")
+
+
+@pytest.mark.parametrize("typed", [r"/Applications/My\ Fiji.app ", "'/Applications/My Fiji.app' "])
+def test_a_folder_that_was_dragged(home: Path, programs: Path, tmp_path: Path, typed: str) -> None:
+    script = tmp_path / "installer.sh"
+    folder = run_part(home, programs, script, "ask_folder Which?", f"{typed}\n")
+    assert folder == "/Applications/My Fiji.app"

@@ -50,7 +50,8 @@ fail() { finish 1 "CellSeg was not ${task}ed: $*"; }
 ask_folder() { # a question; the answer, without quotes and the space that dragging a folder adds
     [ "$wait" = yes ] && [ -t 0 ] || return 0
     printf '%s\n(drag the folder into this window and press Enter; only Enter leaves it out): ' "$1" >&2
-    read -r answer || answer=
+    # shellcheck disable=SC2162 # a dragged folder has its spaces as "\ ", which read without -r undoes
+    read answer || answer=
     printf '%s' "$answer" | sed -e "s/^[[:space:]]*['\"]*//" -e "s/['\"]*[[:space:]]*$//"
 }
 
@@ -116,15 +117,19 @@ make_environment() {
         give_up "no Python of version $PYTHONS could be found or downloaded; see above."
 }
 
+newest_wheel() { # beside this file, without "cellseg_engine-"; 0.10.0 is newer than 0.9.0
+    find "$here" -maxdepth 1 -name 'cellseg_engine-*.whl' | sed 's/.*cellseg_engine-//' |
+        sort -t . -k 1,1n -k 2,2n -k 3,3n | tail -n 1
+}
+
 install_engine() {
     step "Installing the engine (PyTorch is large: this may take some minutes)"
     wanted="${PACKAGE}[service]"
     set -- --python "$python" --upgrade-package "$PACKAGE"
-    wheel=$(find "$here" -maxdepth 1 -name 'cellseg_engine-*.whl' | sort | tail -n 1)
-    if [ -n "$wheel" ]; then
-        version=${wheel##*/cellseg_engine-}
-        wanted="$wanted==${version%%-*}"
-        say "from $wheel"
+    newest=$(newest_wheel)
+    if [ -n "$newest" ]; then
+        wanted="$wanted==${newest%%-*}"
+        say "from $here/cellseg_engine-$newest"
         set -- "$@" --find-links "$here" --reinstall-package "$PACKAGE"
     fi
     # On Linux the ordinary PyTorch brings several GB for NVIDIA GPUs; "auto" looks for one first.

@@ -55,17 +55,35 @@ RULES = """
 - `track_max_gap` above 0 needs a `track_threshold` above 0; stacks over time need a
   `stitch_threshold` or a `volume_mode` too ([time series](time-series.md)).
 """
+DIFFERENT = (
+    ("", "command line, Python, Fiji, service", "CellProfiler"),
+    (
+        "objects that touch the border of the image",
+        "kept (`exclude_edge_objects` no)",
+        "discarded (*Discard objects touching the border of the image?* Yes)",
+    ),
+    (
+        "small and large objects",
+        "below 15 px² or a quarter of a typical object's area removed (`min_area_px` 0)",
+        "outside 5 to 500 px discarded (*Discard objects outside the diameter range?* Yes)",
+    ),
+    (
+        "objects of neighbouring planes of a stack",
+        "not linked (`stitch_threshold` 0)",
+        "linked above an IoU of 0.25, where NamesAndTypes says *Process as 3D?*",
+    ),
+)
 
 
 def render(settings: Iterable[Setting], orders: Iterable[Order]) -> str:
-    """Give the page: a table for each group, the rules between settings, what hosts leave out."""
+    """Give the page: a table for each group, rules, what is different in hosts and left out."""
     parts = [HEAD]
     groups: dict[str, list[Setting]] = {}
     for setting in settings:
         groups.setdefault(setting.group, []).append(setting)
     for group, members in groups.items():
         parts.append(f"\n## {group}\n\n" + _table(members))
-    parts.append(RULES)
+    parts += [RULES, _differences()]
     parts.append("\n## What the hosts leave out\n\n")
     titles = {"cellprofiler": "CellProfiler", "fiji": "Fiji"}
     for order in orders:
@@ -73,6 +91,15 @@ def render(settings: Iterable[Setting], orders: Iterable[Order]) -> str:
             names = ", ".join(f"`{name}`" for name, _ in pairs)
             parts.append(f"- {titles[order.host]}: {names}: {reason}.\n")
     return "".join(parts)
+
+
+def _differences() -> str:
+    first, *others = ("| " + " | ".join(cells) + " |" for cells in DIFFERENT)
+    table = "\n".join([first, "|---|---|---|", *others])
+    return (
+        f"\n## Defaults that differ between programs\n\n{table}\n\n"
+        "So the same image has fewer objects in CellProfiler. Set both alike before you compare.\n"
+    )
 
 
 def _table(settings: Iterable[Setting]) -> str:
