@@ -73,15 +73,15 @@ PLANS = {
     "nuclei": Plan(
         "nuclei",
         {
-            "fluo": 16,
-            "fluo-large": 18,
-            "fluo-small": 22,
-            "fluo-field": 22,
+            "fluo": 19,
+            "fluo-large": 20,
+            "fluo-small": 24,
+            "fluo-field": 14,
             "histology": 18,
-            "brightfield": 4,
+            "brightfield": 5,
         },
         "Nuclei in fluorescence, stained tissue and bright field.",
-        ("--epochs", "64", "--held-out-share", "0"),
+        ("--epochs", "44"),
     ),
     "phase": Plan(
         "nuclei",

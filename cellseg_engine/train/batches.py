@@ -9,18 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.labels import NOT_ANNOTATED
 from cellseg_engine.train.augment import apply_view, draw_view
 from cellseg_engine.train.dataset import TrainingImage
 from cellseg_engine.train.intensity import vary_intensity
-from cellseg_engine.train.overlay import GAIN_RANGE, Shown, overlay
 from cellseg_engine.train.sampling import view_rng
-from cellseg_engine.train.weight_map import weight_map
 
 _AHEAD = 4
-_TRIES, _MIN_COVERED = 3, 0.03
-"""Views drawn until objects cover this part of one, where they are sought."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +28,13 @@ class Batch:
         float32 of shape (N, C, V, V).
     targets
         float32 of shape (N, 3, V, V): flow y and x, 1 inside objects.
-    weights
-        float32 of shape (N, V, V), how much each pixel counts, 0 where the targets are not known;
-        None for all alike.
+    annotated
+        float32 of shape (N, V, V), 1 where the targets are known, else 0; None for everywhere.
     """
 
     pixels: np.ndarray
     targets: np.ndarray
-    weights: np.ndarray | None = None
+    annotated: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -54,11 +48,6 @@ class BatchMaker:
     batch_size: int
     seed: int
     vary_intensity: bool = False
-    overlay_chance: float = 0.0
-    stretch: float = 1.0
-    seek_objects: bool = False
-    weight_map: bool = False
-    flow_variant: FlowVariant = "v3"
 
     def make(self, order: np.ndarray, epoch: int, step: int) -> Batch:
         """Give the batch of a step; ``order`` as of `epoch_order`."""
@@ -67,35 +56,25 @@ class BatchMaker:
         side = self.crop_px
         pixels = np.zeros((self.batch_size, self.n_channels, side, side), np.float32)
         targets = np.zeros((self.batch_size, 3, side, side), np.float32)
-        weights = np.ones((self.batch_size, side, side), np.float32)
+        annotated = np.ones((self.batch_size, side, side), np.float32)
         for n, place in enumerate(places):
             image = self.images[order[place]]
             rng = view_rng(self.seed, epoch, place)
-            shown = self._show(rng, image)
-            if self.overlay_chance and rng.random() < self.overlay_chance:
-                gain = rng.uniform(*GAIN_RANGE)
-                shown = overlay(shown, self._show(rng, image), gain, self.flow_variant)
-            seen, labels = shown.pixels, shown.labels
-            weights[n] = labels != NOT_ANNOTATED
-            if self.weight_map:
-                weights[n] *= weight_map(np.maximum(labels, 0))
+            view = draw_view(
+                rng,
+                common_scale=self.diam_mean_px / image.diameter_px,
+                crop_px=side,
+            )
+            shown, labels, flows = apply_view(
+                view, image.pixels, image.marked_labels, image.flows, image.annotated_area
+            )
+            annotated[n] = labels != NOT_ANNOTATED
             if self.vary_intensity:
-                seen = vary_intensity(rng, seen, np.maximum(labels, 0))
-            pixels[n, : len(seen)] = seen
-            targets[n, :2] = shown.flows
+                shown = vary_intensity(rng, shown, np.maximum(labels, 0))
+            pixels[n, : len(shown)] = shown
+            targets[n, :2] = flows
             targets[n, 2] = labels > 0
-        return Batch(pixels, targets, None if (weights == 1).all() else weights)
-
-    def _show(self, rng: np.random.Generator, image: TrainingImage) -> Shown:
-        """Give a random view of an image; one with objects, if they are sought and soon found."""
-        scale = self.diam_mean_px / image.diameter_px
-        area = image.annotated_area
-        for _ in range(_TRIES if self.seek_objects else 1):
-            view = draw_view(rng, common_scale=scale, crop_px=self.crop_px, stretch=self.stretch)
-            shown = apply_view(view, image.pixels, image.marked_labels, image.flows, area)
-            if np.count_nonzero(shown[1] > 0) >= _MIN_COVERED * shown[1].size:
-                break
-        return Shown(*shown)
+        return Batch(pixels, targets, None if annotated.all() else annotated)
 
     def batches(self, order: np.ndarray, epoch: int, first_step: int) -> Generator[Batch]:
         """Give the batches of an epoch in order, from a step on."""

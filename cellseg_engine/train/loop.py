@@ -8,12 +8,11 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
-from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.errors import DeviceError, SettingsError
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.runtimes import choose_device, reuse_freed_memory
@@ -108,11 +107,6 @@ class Trainer:
             recipe.batch_size,
             options.seed,
             recipe.vary_intensity,
-            recipe.overlay_chance,
-            recipe.stretch,
-            recipe.seek_objects,
-            recipe.weight_map,
-            cast(FlowVariant, card.flow_variant),
         )
         self._average = RunningAverage(recipe.average_decay) if recipe.average_decay else None
         self._state = _State()
@@ -189,12 +183,12 @@ class Trainer:
         """Do one step, unless the loss is not finite; give both losses."""
         pixels = torch.from_numpy(batch.pixels).to(self._device)
         targets = torch.from_numpy(batch.targets).to(self._device)
-        weights = None
-        if batch.weights is not None:
-            weights = torch.from_numpy(batch.weights).to(self._device)
+        annotated = None
+        if batch.annotated is not None:
+            annotated = torch.from_numpy(batch.annotated).to(self._device)
         with arithmetic(self._device, self._options.recipe.precision):
             fields, _ = self._net(pixels.contiguous(memory_format=self._layout))
-            both = losses(fields, targets, weights)
+            both = losses(fields, targets, annotated)
             values: list[float] = both.tolist()
             if np.isfinite(values).all():
                 self._optimizer.zero_grad(set_to_none=True)

@@ -122,11 +122,11 @@ def test_batches_say_what_is_annotated() -> None:
     image = partial_image()
     maker = BatchMaker([image], 1, 17.0, 64, 2, seed=0, vary_intensity=True)
     batch = maker.make(np.array([0, 0]), 0, 0)
-    assert batch.weights is not None
-    assert 0.2 < batch.weights.mean() < 1
-    assert (batch.weights[batch.targets[:, 2] > 0] == 1).all()
+    assert batch.annotated is not None
+    assert 0.2 < batch.annotated.mean() < 1
+    assert (batch.annotated[batch.targets[:, 2] > 0] == 1).all()
     whole = replace(maker, images=[replace(image, annotated=None)])
-    assert whole.make(np.array([0, 0]), 0, 0).weights is None
+    assert whole.make(np.array([0, 0]), 0, 0).annotated is None
 
 
 def test_what_is_not_annotated_has_no_gradient() -> None:
