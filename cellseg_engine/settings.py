@@ -108,7 +108,7 @@ class Settings(BaseModel):
         step=1,
         ge=0,
         help="Smaller objects are removed. 0: below 15 px² or, if less, a quarter of a typical "
-        "object's area; 1 keeps all. In a stack planes count singly. Of volumes see min_volume_px.",
+        "object's area; 1 keeps all. In a stack planes count singly. Not for stacks as one volume.",
     )
     max_area_px: int = setting(
         0,
@@ -118,7 +118,7 @@ class Settings(BaseModel):
         step=1,
         ge=0,
         help="Larger objects are removed; 0 sets no limit. In a stack the area in each plane "
-        "counts, before planes are linked. Of volumes see max_volume_px.",
+        "counts, before planes are linked. Not for stacks as one volume.",
     )
     max_size_fraction: float = setting(
         0.4,
@@ -146,8 +146,8 @@ class Settings(BaseModel):
         gt=0,
         lt=1,
         help="A pixel belongs to an object above this probability; lower finds more and larger "
-        "objects. Cellpose's cellprob_threshold is the logit of it: 0.5 is 0, 0.27 is -1, "
-        "0.73 is +1.",
+        "objects. Cellpose has another scale for it (cellprob_threshold): there 0.5 is 0, 0.27 is "
+        "-1 and 0.73 is +1.",
     )
     flow_threshold: float = setting(
         0.4,
@@ -209,8 +209,8 @@ class Settings(BaseModel):
         label="Depth of a voxel",
         group="Stacks",
         pattern=rf"^(auto|{_ABOVE_0})$",
-        help="Of volumes: distance of the planes over the width of a pixel, for example 3.5. auto "
-        "takes it from the calibration of the image, and 1 where that does not say.",
+        help="For stacks as one volume: distance of the planes in pixel widths, for example 3.5. "
+        "auto takes it from the calibration of the image, and 1 where that does not say.",
     )
     flow_smoothing_px: float = setting(
         0.0,
@@ -220,16 +220,16 @@ class Settings(BaseModel):
         step=0.5,
         ge=0,
         le=50,
-        help="Of volumes: standard deviation of the Gaussian that smooths the fused flow; 0 does "
-        "not smooth. Try 1 or 2 where objects break into pieces.",
+        help="For stacks as one volume: smooths what the network says, over about this distance; 0 "
+        "does not. Try 1 or 2 where objects break into pieces.",
     )
     model_side_views: str = setting(
         SAME_MODEL,
         label="Model of the side views",
         group="Stacks",
         min_length=1,
-        help="Of volumes: name or path of another model for the XZ and YZ slices; same takes the "
-        "model of the XY slices.",
+        help="For stacks as one volume: name or path of another model for the slices seen from the "
+        "sides (XZ and YZ); same takes the model of the planes.",
     )
     min_volume_px: int = setting(
         15,
@@ -238,7 +238,7 @@ class Settings(BaseModel):
         unit="voxels",
         step=1,
         ge=0,
-        help="Of volumes: smaller objects are removed; 0 keeps all.",
+        help="For stacks as one volume: smaller objects are removed; 0 keeps all.",
     )
     max_volume_px: int = setting(
         0,
@@ -247,7 +247,7 @@ class Settings(BaseModel):
         unit="voxels",
         step=1,
         ge=0,
-        help="Of volumes: larger objects are removed; 0 sets no limit.",
+        help="For stacks as one volume: larger objects are removed; 0 sets no limit.",
     )
     min_volume_um3: float = setting(
         0.0,
@@ -272,7 +272,7 @@ class Settings(BaseModel):
         step=0.05,
         ge=0,
         le=1,
-        help="Of volumes: objects below this share of the median volume are removed; 0 keeps all.",
+        help="For stacks as one volume: smaller objects than this share are removed; 0 keeps all.",
     )
     volume_block_px: int = setting(
         0,
@@ -281,8 +281,8 @@ class Settings(BaseModel):
         unit="px",
         ge=0,
         le=10000,
-        help="Of volumes: side of the blocks, as cubes, in which fields become objects; changes "
-        "memory, not the objects. 0 takes 288, which needs about 2.5 GB.",
+        help="For stacks as one volume: side of the cubes in which objects are looked for in turn; "
+        "changes memory, not the objects. 0 takes 288, which needs about 2.5 GB.",
     )
 
     # -- time series -------------------------------------------------------------------

@@ -102,8 +102,8 @@ SETTINGS = [
         "label": "Probability threshold",
         "help": (
             "A pixel belongs to an object above this probability; lower finds more and larger "
-            "objects. Cellpose's cellprob_threshold is the logit of it: 0.5 is 0, 0.27 is -1, 0.73 "
-            "is +1."
+            "objects. Cellpose has another scale for it (cellprob_threshold): there 0.5 is 0, 0.27 "
+            "is -1 and 0.73 is +1."
         ),
         "group": "Decision",
         "unit": "",
@@ -376,8 +376,8 @@ SETTINGS = [
         "kind": "text",
         "label": "Depth of a voxel",
         "help": (
-            "Of volumes: distance of the planes over the width of a pixel, for example 3.5. auto "
-            "takes it from the calibration of the image, and 1 where that does not say."
+            "For stacks as one volume: distance of the planes in pixel widths, for example 3.5. "
+            "auto takes it from the calibration of the image, and 1 where that does not say."
         ),
         "group": "Stacks",
         "unit": "",
@@ -395,8 +395,8 @@ SETTINGS = [
         "kind": "number",
         "label": "Smoothing of the flow",
         "help": (
-            "Of volumes: standard deviation of the Gaussian that smooths the fused flow; 0 does not"
-            " smooth. Try 1 or 2 where objects break into pieces."
+            "For stacks as one volume: smooths what the network says, over about this distance; 0 "
+            "does not. Try 1 or 2 where objects break into pieces."
         ),
         "group": "Stacks",
         "unit": "px",
@@ -414,8 +414,8 @@ SETTINGS = [
         "kind": "text",
         "label": "Model of the side views",
         "help": (
-            "Of volumes: name or path of another model for the XZ and YZ slices; same takes the "
-            "model of the XY slices."
+            "For stacks as one volume: name or path of another model for the slices seen from the "
+            "sides (XZ and YZ); same takes the model of the planes."
         ),
         "group": "Stacks",
         "unit": "",
@@ -433,7 +433,7 @@ SETTINGS = [
         "kind": "number",
         "label": "Smallest share of the median volume",
         "help": (
-            "Of volumes: objects below this share of the median volume are removed; 0 keeps all."
+            "For stacks as one volume: smaller objects than this share are removed; 0 keeps all."
         ),
         "group": "Stacks",
         "unit": "",
@@ -451,8 +451,8 @@ SETTINGS = [
         "kind": "integer",
         "label": "Blocks of volumes",
         "help": (
-            "Of volumes: side of the blocks, as cubes, in which fields become objects; changes "
-            "memory, not the objects. 0 takes 288, which needs about 2.5 GB."
+            "For stacks as one volume: side of the cubes in which objects are looked for in turn; "
+            "changes memory, not the objects. 0 takes 288, which needs about 2.5 GB."
         ),
         "group": "Stacks",
         "unit": "px",

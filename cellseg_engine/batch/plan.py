@@ -181,6 +181,9 @@ def _find(paths: Sequence[str], out: Path | None) -> tuple[list[_Found], list[st
                 seen.setdefault(_identity(item.path), item)
     if not seen:
         raise ReadError(f"There is no image to segment: {next(iter(remarks))}")
+    if not any(_has_ending(item.path) for item in seen.values()):
+        first = next(iter(seen.values())).path
+        raise ReadError(f"There is no image to segment: {first} is none.", hint=_SUFFIX_HINT)
     return list(seen.values()), list(remarks)
 
 
@@ -276,7 +279,11 @@ _SUFFIX_HINT = f"Images are files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return _has_ending(path) and not path.name.startswith(".")
+
+
+def _has_ending(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_output(path: Path) -> bool:

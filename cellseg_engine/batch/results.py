@@ -70,6 +70,7 @@ class JobResult:
     def as_row(self) -> dict[str, object]:
         """Give it as a row of the summary table."""
         failed, title = self.status == "failed", self.job.title
+        labels = self.outputs.get("labels", "")
         return {
             **self.job.fields,
             "image": os.path.abspath(title) if len(self.job.files) == 1 else title,
@@ -77,7 +78,7 @@ class JobResult:
             "objects": "" if failed else self.n_objects,
             "diameter_px": "" if failed else round(self.diameter_px, 3),
             "seconds": round(self.seconds, 3),
-            "labels": self.outputs.get("labels", ""),
+            "labels": os.path.abspath(labels) if labels else "",
             "warnings": " ".join(self.warnings),
             "error": self.error,
         }

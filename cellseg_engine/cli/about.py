@@ -14,6 +14,11 @@ from cellseg_engine.cli.options import GivenPath
 from cellseg_engine.errors import ReadError
 from cellseg_engine.zoo.citations import DATA, METHOD, Citation
 
+SOFTWARE = (
+    f"CellSeg Bridges developers (2026). CellSeg Bridges {__version__}: one cell and nucleus "
+    "segmentation engine for Python, Fiji and CellProfiler."
+)
+
 
 @click.command(name="about", context_settings={"max_content_width": 100})
 @click.option(
@@ -30,6 +35,7 @@ def command(run_file: Path | None) -> None:
     click.echo(methods_paragraph(run) + "\n")
     click.echo("Please cite:\n")
     click.echo(f"- {METHOD}")
+    click.echo(f"- {SOFTWARE} (this program)")
     for citation in _data_citations(run):
         click.echo(f"- {citation} (training data)")
     if run_file is None:
@@ -134,11 +140,11 @@ def _weights(model: dict[str, Any], volume: dict[str, Any]) -> str:
     if side and len(hashes) > len(side["weights_sha256"]):
         hashes = hashes[: -len(side["weights_sha256"])]
     several = f"the average of {len(hashes)} networks, " if len(hashes) > 1 else ""
-    return several + _shortened(hashes)
+    return several + _named(hashes)
 
 
-def _shortened(hashes: Sequence[str]) -> str:
-    return f"weights SHA-256 {', '.join(f'{one[:12]}...' for one in hashes)}"
+def _named(hashes: Sequence[str]) -> str:
+    return f"weights SHA-256 {', '.join(hashes)}"
 
 
 def _views(volume: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -156,7 +162,7 @@ def _views(volume: dict[str, Any], settings: dict[str, Any]) -> str:
         )
     return (
         f", in three dimensions: what it finds in all XY slices, and in all XZ and YZ slices the "
-        f"model {side['name']} (version {side['version']}, {_shortened(side['weights_sha256'])}), "
+        f"model {side['name']} (version {side['version']}, {_named(side['weights_sha256'])}), "
         f"was {how}{smoothed}; planes were {volume['anisotropy']:g} times as far apart as pixels"
     )
 
@@ -168,9 +174,9 @@ def _removals(reasons: Sequence[str]) -> str:
 
 def _reasons(settings: dict[str, Any], min_area_px: int) -> list[str]:
     """Say which objects of planes were removed."""
-    reasons = [f"an area below {min_area_px} px"] if min_area_px > 1 else []
+    reasons = [f"an area below {min_area_px} px²"] if min_area_px > 1 else []
     if settings["max_area_px"]:
-        reasons.append(f"an area above {settings['max_area_px']} px")
+        reasons.append(f"an area above {settings['max_area_px']} px²")
     return [*reasons, *_reasons_everywhere(settings, settings["flow_threshold"])]
 
 

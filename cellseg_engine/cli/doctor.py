@@ -112,7 +112,8 @@ def _check_required(name: str) -> Finding:
 
 def _check_optional(module: str, purpose: str, install: str) -> Finding:
     if importlib.util.find_spec(module) is None:
-        return Finding(module, NOTE, f"not installed; only for {purpose}", install)
+        line = f"{sys.executable} -m {install}"
+        return Finding(module, NOTE, f"not installed; only for {purpose}", line)
     return Finding(module, OK, f"installed, for {purpose}")
 
 

@@ -88,7 +88,9 @@ def command(
         raise click.UsageError(f"--csv {csv_path} must end in .csv.")
     pairing = _pair(pred, truth, between, allow_missing)
     with progress_bar("Scoring", len(pairing.pairs)) as advance:
-        evaluation = evaluate_pairs(pairing, progress=lambda done, _: advance(done), axes=axes)
+        evaluation = evaluate_pairs(
+            pairing, progress=lambda done, _: advance(done), axes=axes, between=bool(between)
+        )
     intervals = bootstrap(evaluation, seed=seed)
     scores = as_agreement(evaluation) if between else evaluation.as_dict()
     if csv_path:

@@ -31,7 +31,7 @@ def list_command(as_json: bool) -> None:
     for entry in store.list_models():
         try:
             card = entry.card()
-            description, diameter = card.description, card.diam_mean_px
+            description, diameter = entry.description or card.description, card.diam_mean_px
         except CellSegError as error:
             description, diameter = f"cannot be used: {error}", 0.0
         rows.append((entry.name, entry.source, len(entry.files), diameter, description))

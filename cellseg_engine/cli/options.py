@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from cellseg_engine.errors import SettingsError
 from cellseg_engine.settings import Settings, make_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _TYPES = {"number": click.FLOAT, "integer": click.INT, "string": click.STRING}
+_EVERY = "|".join(Settings.model_fields)
+_CLEAR = "|".join(name for name in Settings.model_fields if "_" in name)
+_NAMED = re.compile(
+    rf"^(?P<given>{_EVERY}) = |(?<=\bSet )(?P<asked>{_EVERY})(?= to )"
+    rf"|(?<![-\w/\\])(?P<clear>{_CLEAR})(?!\w)"
+)
+"""Where a sentence names a setting: one that is a word, such as model, only in these places."""
 
 
 class GivenPath(click.Path):
@@ -54,11 +63,28 @@ def collect_settings(arguments: dict[str, Any]) -> Settings:
         A value is out of range.
     """
     given = {name: arguments.pop(name, None) for name in Settings.model_fields}
-    return make_settings({name: value for name, value in given.items() if value is not None})
+    try:
+        return make_settings({name: value for name, value in given.items() if value is not None})
+    except SettingsError as error:
+        raise SettingsError(name_options(error.message), hint=error.hint) from None
+
+
+def name_options(sentence: str) -> str:
+    """Give a sentence with options where it names settings: --channel instead of channel."""
+
+    def name(found: re.Match[str]) -> str:
+        space = " " if found["given"] else ""
+        return _flag(found["given"] or found["asked"] or found["clear"]) + space
+
+    return _NAMED.sub(name, sentence)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _option(name: str, schema: dict[str, Any]) -> Callable[[Command], Command]:
-    flag = "--" + name.replace("_", "-")
+    flag = _flag(name)
     unit = f" [{schema['unit']}]" if "unit" in schema else ""
     text = f"{schema['description']}{unit}"
     default = schema["default"]

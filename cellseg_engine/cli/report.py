@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellseg_engine.cli.options import name_options
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
@@ -181,7 +183,7 @@ class TerminalReporter(Reporter):
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done)
         if result.status == "failed":
-            self._line(f"FAILED  {result.job.title}: {result.error}", err=True)
+            self._line(f"FAILED  {result.job.title}: {name_options(result.error)}", err=True)
             return
         state = (
             "skipped, results were there"
@@ -201,7 +203,9 @@ class TerminalReporter(Reporter):
         parts = [f"{counts['ok']} segmented"]
         parts += [f"{counts['skipped']} skipped"] if counts["skipped"] else []
         parts += [f"{counts['failed']} failed"] if counts["failed"] else []
-        click.echo(f"{', '.join(parts)}; {counts['objects']} objects in all. Results: {out}")
+        is_written = summary or counts["ok"] or counts["skipped"]
+        end = f"Results: {out}" if is_written else "Nothing was written."
+        click.echo(f"{', '.join(parts)}; {counts['objects']} objects in all. {end}")
         if summary:
             click.echo(f"Summary: {summary}")
 

@@ -15,8 +15,8 @@ from cellseg_engine.cli.options import GivenPath, all_setting_options, collect_s
 from cellseg_engine.cli.report import Reporter, make_reporter
 from cellseg_engine.core.axes import check_letters
 from cellseg_engine.errors import CellSegError
-from cellseg_engine.settings import Settings
-from cellseg_engine.zoo.store import AUTO
+from cellseg_engine.settings import SAME_MODEL, Settings
+from cellseg_engine.zoo.store import AUTO, find_model, looks_like_path
 
 if TYPE_CHECKING:
     from cellseg_engine.batch.auto import ModelChooser
@@ -110,10 +110,13 @@ def run(
     from cellseg_engine.batch.results import RunOptions
 
     options = RunOptions(out, existing, outputs, axes)
+    _check_models(settings)
     with make_reporter(as_json, len(plan.jobs)) as reporter:
         for warning in plan.warnings:
             reporter.warn(warning)
         segmenter = _load(settings, reporter)
+        if not _is_compiled():
+            reporter.say("Compiling for this computer, once (up to a minute)")
         results: list[JobResult] = []
         try:
             settings = _common_diameter(plan, segmenter, settings, options, reporter)
@@ -129,6 +132,23 @@ def run(
             reporter.stopped(f"Stopped after {len(results)} of {len(plan.jobs)} images: {stop}")
         _summarise(out, results, reporter)
     return 1 if any(result.status == "failed" for result in results) else 0
+
+
+def _check_models(settings: Settings) -> None:
+    """Say that a model is not there before anything is begun."""
+    for name in {settings.model, settings.model_side_views} - {AUTO, SAME_MODEL}:
+        if not looks_like_path(name):
+            find_model(name)
+
+
+def _is_compiled() -> bool:
+    """Say whether kernels were compiled on this computer before: numba keeps them in files."""
+    from cellseg_engine.core import clustering
+
+    source = Path(clustering.__file__)
+    folder = Path(str(clustering.number_seeds.stats.cache_path))
+    kept = (path.stat().st_mtime for path in folder.glob(f"{source.stem}.number_seeds-*.nbi"))
+    return any(time >= source.stat().st_mtime for time in kept)
 
 
 def _load(settings: Settings, reporter: Reporter) -> Segmenter | ModelChooser:
@@ -188,8 +208,9 @@ def _segment_all(
 def _summarise(out: Path, results: Sequence[JobResult], reporter: Reporter) -> None:
     from cellseg_engine.batch.summary import write_summary
 
+    """Write the summary; not where all images failed and there is no folder of results."""
     summary = None
-    if any(result.status != "failed" for result in results):
+    if results and out.is_dir():
         try:
             summary = write_summary(out, results)
         except CellSegError as error:

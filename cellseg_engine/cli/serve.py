@@ -41,7 +41,7 @@ def command(arguments: tuple[str, ...]) -> None:
     if missing:
         raise MissingDependencyError(
             f"The service needs {', '.join(missing)}.",
-            hint="Install it: pip install 'cellseg-engine[service]'.",
+            hint=f"Install it: {sys.executable} -m pip install 'cellseg-engine[service]'.",
         )
     sys.argv = ["cellseg serve", *arguments]
     runpy.run_module("cellseg_service", run_name="__main__")

@@ -149,12 +149,14 @@ def _judge_engine(name: str, configuration: Path, install: str) -> Finding:
         found = _probe(python)
     except (OSError, ValueError, subprocess.SubprocessError):
         return Finding(what, PROBLEM, f"{python} is gone or does not run", install)
-    update = f"{_quote(python)} -m pip install --upgrade 'cellseg-engine[service]'"
     if "cellseg_engine" in found["missing"]:
-        return Finding(what, PROBLEM, f"{python} has no cellseg-engine", update)
+        return Finding(
+            what, PROBLEM, f"{python} has no cellseg-engine", f"{install} (to use this one)"
+        )
     if found["missing"]:
         lacks = ", ".join(found["missing"])
-        return Finding(what, PROBLEM, f"{python} lacks {lacks} for the service", update)
+        add = f"{_quote(python)} -m pip install 'cellseg-engine[service]'"
+        return Finding(what, PROBLEM, f"{python} lacks {lacks} for the service", add)
     if found["version"] != __version__:
         detail = f"{python} has version {found['version']}, this is {__version__}"
         return Finding(what, NOTE, detail, f"{install} (to use this one)")

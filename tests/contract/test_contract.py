@@ -231,6 +231,29 @@ def test_the_reference_page_has_every_setting_once(tool: Any, orders: Any) -> No
             assert f"{reason}." in page
 
 
+def test_the_reference_page_says_what_is_different_in_cellprofiler() -> None:
+    page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    table = page.partition("## Defaults that differ")[2].partition("## ")[0]
+    host = ROOT / "cellprofiler_modules/_cellseg"
+    defaults = re.search(
+        r'^DEFAULTS = {"stitch_threshold": ([\d.]+)}$',
+        (host / "engine_settings.py").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert defaults is not None
+    assert f"linked above an IoU of {defaults[1]}, " in table
+    own = (host / "own_settings.py").read_text(encoding="utf-8")
+    for name in ("exclude_size", "exclude_border_objects"):
+        found = re.search(rf'module\.{name} = Binary\(\s+"(.+)",\s+True,', own)
+        assert found is not None
+        assert f"*{found[1]}* Yes" in table
+    sizes = re.search(r"module\.size_range = FloatRange\(\s+\".+\",\s+\((\d+), (\d+)\)", own)
+    assert sizes is not None
+    assert f"outside {sizes[1]} to {sizes[2]} px " in table
+    ours = Settings()
+    assert (ours.exclude_edge_objects, ours.min_area_px, ours.stitch_threshold) == (False, 0, 0)
+
+
 def test_a_schema_keyword_that_no_rendering_shows_is_refused(tool: Any) -> None:
     schema = contract()["settings"]
     schema["properties"]["model"]["multipleOf"] = 2

@@ -126,3 +126,27 @@ def test_the_table_of_settings_says_what_the_schema_says() -> None:
         assert list(choices) == schema.get("enum", [])
         assert (kind == "choice") is bool(choices)
         assert type(default) is TYPES[declared[name][0]]
+
+
+def test_the_page_names_fields_and_commands_as_they_are() -> None:
+    """Every *italic* name of docs/fiji.md is a field, a command, or one of ImageJ's own."""
+    page = (ROOT / "docs/fiji.md").read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```", "", page, flags=re.DOTALL).replace("**", "")
+    named = {" ".join(name.split()) for name in re.findall(r"\*([^*]+)\*", prose)}
+    commands = {path.stem.replace("_", " ") for path in MENU}
+    labels = {
+        label.partition(" [")[0]
+        for path in MENU
+        for label in re.findall(r'^#@ .*?label="([^"]+)"', path.read_text("ascii"), re.MULTILINE)
+    }
+    dialog = (PACKAGE / "install_command.py").read_text("ascii")
+    labels |= set(re.findall(r'dialog\.add\w+Field\("([^"]+)"', dialog))
+    menus = {"Plugins > CellSeg", *(f"Plugins > CellSeg > {command}" for command in commands)}
+    imagej = {
+        "Help",
+        "Show All",
+        "Update",
+        *(name for name in named if name.startswith("Image > ")),
+    }
+    assert len(named & labels) > 12
+    assert named - commands - labels - menus - imagej == {"training folder"}

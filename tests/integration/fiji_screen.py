@@ -103,6 +103,28 @@ for part in parts(find({json.dumps(title)})):
     return texts
 
 
+def window_size(imagej: ImageJ, title: str) -> tuple[int, int]:
+    """Give width and height of a window, in px of the screen."""
+    found = json.dumps(title)
+    width, height = imagej.python(_WINDOWS + f"w = find({found})\nresult = [w.width, w.height]")
+    return width, height
+
+
+def hidden_parts(imagej: ImageJ, title: str) -> list[str]:
+    """Give the parts of a window that are not inside it, and so cannot be seen."""
+    hidden: list[str] = imagej.python(
+        _WINDOWS
+        + _WALK
+        + f"""
+window = find({json.dumps(title)})
+edge = window.getLocationOnScreen().x + window.width
+seen = lambda p: p.width > 0 and p.getLocationOnScreen().x + p.width <= edge
+result = [str(part) for part in parts(window) if not seen(part)]
+"""
+    )
+    return hidden
+
+
 def recorded_calls(imagej: ImageJ) -> list[str]:
     """Give the texts of ImageJ's recorder; a call is written there a little after its script."""
     return [text for text in window_texts(imagej, "Recorder") if "run(" in text]

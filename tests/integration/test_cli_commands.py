@@ -12,8 +12,10 @@ import pytest
 import tifffile
 import torch
 
+from cellseg_engine._version import __version__
 from cellseg_engine.cli import doctor
 from cellseg_engine.cli.main import COMMANDS
+from cellseg_engine.zoo import store
 from tests.integration.cli import Cli, draw, listing, official
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +150,20 @@ def test_a_misspelt_model_gets_a_guess(cli: Cli, tmp_path: Path) -> None:
     )
     assert outcome.code == 2
     assert "Did you mean nuclei?" in outcome.err
+    assert "Loading the model" not in outcome.err
+
+
+@pytest.mark.parametrize("name", ["cyto", "cyto3", "CPx", "tissuenet_cp3"])
+def test_names_of_official_weights_are_explained(cli: Cli, name: str) -> None:
+    outcome = cli("models", "info", name)
+    assert outcome.code == 2
+    assert "Official Cellpose weights are not shipped: `cellseg models import FILE`" in outcome.err
+
+
+def test_the_registry_describes_a_model_before_its_card(cli: Cli) -> None:
+    entry = store.find_model("nuclei-provisional")
+    assert entry.description
+    assert f"nuclei-provisional  (separate)\n    {entry.description}\n" in cli("models", "list").out
 
 
 def test_evaluate(cli: Cli, tmp_path: Path) -> None:
@@ -232,7 +248,10 @@ def test_about_states_what_was_used(cli: Cli, tmp_path: Path) -> None:
     assert "Stringer C" in cli("about").out
     cli("segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "o", "--diameter-px", 24)
     text = cli("about", "--run", tmp_path / "o/a_run.json").out
-    assert "nuclei (version 1, weights SHA-256" in text
+    (sha256,) = json.loads((tmp_path / "o/a_run.json").read_text())["model"]["weights_sha256"]
+    assert f"nuclei (version 1, weights SHA-256 {sha256}, CC0-1.0)" in text
+    assert "Objects with an area below 15 px², more than 40% of the image or" in text
+    assert f"CellSeg Bridges developers (2026). CellSeg Bridges {__version__}" in text
     assert "the object diameter was set to 24.0 px" in text
     assert "a flow error above 0.4 were removed" in text
     (tmp_path / "part.json").write_text('{"settings": {}, "model": {"weights_sha256": ["x"]}}')

@@ -79,7 +79,7 @@ CASES: dict[str, tuple[Case, int, str]] = {
     "empty folder": (empty_folder, 2, "There is no image in the folder"),
     "glob without images": (lambda f: [f / "*.tif"], 2, "No image fits"),
     "unknown kind of file": (
-        lambda f: [(f / "a.docx").write_text("x") and f / "a.docx"], 1, "a.docx",
+        lambda f: [(f / "a.docx").write_text("x") and f / "a.docx"], 2, "a.docx is none",
     ),
     "text named .tif": (text_file, 1, "text.tif"),
     "empty file": (lambda f: [(f / "e.tif").write_bytes(b"") or f / "e.tif"], 1, "e.tif"),
@@ -97,10 +97,13 @@ CASES: dict[str, tuple[Case, int, str]] = {
     "too many channels": (
         lambda f: [write(f / "c.tif", np.stack([disks()] * 5), imagej=True,
                          metadata={"axes": "CYX"})],
-        1, "has 5 channels and none is chosen",
+        1, "has 5 channels and none is chosen. Set --channel to one of 1, 2, 3, 4, 5.",
     ),
     "a channel that is not there": (option("--channel", 3), 1, "There is no channel '3'"),
-    "negative diameter": (option("--diameter-px", -1), 2, "diameter_px = -1.0 is not allowed"),
+    "negative diameter": (option("--diameter-px", -1), 2, "--diameter-px -1.0 is not allowed"),
+    "percentiles the wrong way round": (
+        option("--percentile-low", 99.5), 2, "--percentile-low 99.5 must be below --percentile-high"
+    ),
     "diameter that is no number": (option("--diameter-px", "big"), 2, "'big' is not a valid float"),
     "far too large diameter": (option("--diameter-px", 9000), 1, "shrinks to nothing"),
     "far too small diameter": (option("--diameter-px", 0.01), 1, "is too small"),
@@ -133,8 +136,13 @@ def test_bad_input(cli: Cli, tmp_path: Path, name: str) -> None:
         assert words in outcome.err
         lines = [line for line in outcome.err.splitlines() if words in line]
         assert len(lines) == 1, outcome.err
-        assert listing(out) == before
+        found = listing(out)
+        if code == 1 and before:
+            assert b",failed," in found.pop("summary.csv")
+        assert found == before
         assert out.exists() == bool(before)
+        assert ("Results:" in outcome.out) == ("Summary:" in outcome.out)
+        assert ("Summary:" in outcome.out) == (code == 1 and bool(before))
     assert listing(source) == given
 
 

@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import roifile
 import tifffile
 
+from cellseg_engine.core import clustering
 from cellseg_engine.nets.processor import has_bf16_units
 from tests.integration.cli import Cli, disks, draw, listing
 
@@ -168,7 +170,7 @@ def test_existing_results(cli: Cli, tmp_path: Path) -> None:
 
     other = cli(*call, "--min-area-px", 33)
     assert other.code == 1
-    assert "made with other settings: min_area_px 0 instead of 33" in other.err
+    assert "made with other settings: --min-area-px 0 instead of 33" in other.err
     assert listing(out)["a_labels.tif"] == before["a_labels.tif"]
 
     os.utime(path, ns=(1, 1))
@@ -203,7 +205,7 @@ def test_files_of_others_are_never_replaced(cli: Cli, tmp_path: Path) -> None:
         assert outcome.code == 1
         assert "was not written by cellseg" in outcome.err
     assert truth.read_bytes() == b"years of work"
-    assert sorted(listing(tmp_path)) == ["x.tif", "x_labels.tif"]
+    assert sorted(listing(tmp_path)) == ["summary.csv", "x.tif", "x_labels.tif"]
 
 
 def test_results_beside_the_images_are_not_taken_for_images(cli: Cli, tmp_path: Path) -> None:
@@ -230,6 +232,19 @@ def test_one_bad_image_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> Non
     with (out / "summary.csv").open() as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["ok", "failed", "ok"]
     assert not [name for name in listing(out) if name.startswith("b")]
+
+
+def test_the_first_run_says_that_it_compiles(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ("segment", draw(tmp_path / "a.tif"), "--out", tmp_path / "out", *OPTIONS)
+    assert cli(*call).code == 0
+    assert "Compiling" not in cli(*call).err
+    kept = Path(str(clustering.number_seeds.stats.cache_path))
+    assert list(kept.glob("clustering.number_seeds-*.nbi"))
+    empty = SimpleNamespace(stats=SimpleNamespace(cache_path=str(tmp_path)))
+    monkeypatch.setattr(clustering, "number_seeds", empty)
+    assert "Compiling for this computer, once" in cli(*call).err
 
 
 def test_one_diameter_for_a_whole_run(cli: Cli, tmp_path: Path) -> None:

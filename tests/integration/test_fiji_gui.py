@@ -25,11 +25,13 @@ from tests.integration.fiji_host import (
 from tests.integration.fiji_screen import (
     KEEP_VARIABLE,
     click_button,
+    hidden_parts,
     press,
     recorded_calls,
     set_field,
     take_picture,
     wait_for_window,
+    window_size,
     window_texts,
     window_titles,
 )
@@ -37,6 +39,7 @@ from tests.integration.service import START_S, Place, place, wait_until
 
 DEMO = ROOT / "cellseg_engine" / "demo"
 SEGMENTED_S = 240.0
+SMALL_SCREEN = (1366, 768)
 STATUS, ABOUT, INSTALL = "CellSeg Engine", "About CellSeg", "Install CellSeg Engine"
 MENU = """
 from ij import Menus
@@ -129,7 +132,7 @@ def test_the_menu_has_every_command(imagej: ImageJ, tmp_path: Path) -> None:
     assert found[0] == "Segment Cells"
     if os.environ.get(KEEP_VARIABLE):
         open_the_menu(imagej)
-        take_picture(imagej, "fiji-menu", tmp_path, size=(740, 400))
+        take_picture(imagej, "fiji-menu", tmp_path, size=(740, 440))
         for _ in range(3):
             press(imagej, "VK_ESCAPE")
         imagej.python("from ij import IJ\nIJ.resetEscape()")
@@ -162,6 +165,10 @@ def test_dialog_recorder_and_manager(imagej: ImageJ, image: Path, tmp_path: Path
     imagej.macro('run("Record...");')
     start_command(imagej, "Segment Cells")
     wait_for_window(imagej, "Segment Cells")
+    width, height = window_size(imagej, "Segment Cells")
+    assert width < SMALL_SCREEN[0]
+    assert height < SMALL_SCREEN[1] - 60  # where the system has its bars
+    assert hidden_parts(imagej, "Segment Cells") == []
     take_picture(imagej, "fiji-dialog", tmp_path, ("Segment Cells",))
     click_button(imagej, "Segment Cells", "OK")
     wait_for_window(imagej, f"{image.name}-labels", SEGMENTED_S)

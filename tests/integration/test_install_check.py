@@ -101,7 +101,7 @@ def test_the_check_sees_what_is_wrong(
     point_to(configuration, python)
     found = check.check_installation(plugins, layout)
     assert f"could not be started with {python} (exit code 1)" in found.problem
-    assert found.hint == f"Install it: {python} -m pip install 'cellseg-engine[service]'."
+    assert found.hint.startswith("It has no engine: install one there, or set CELLSEG_ENGINE_")
 
     (plugins / "_cellseg/cellseg_client/connection.py").write_text("import nothing_of_that_name\n")
     problem = check.check_installation(plugins, layout).problem
@@ -219,6 +219,9 @@ def test_the_doctor_looks_at_the_engine_that_the_host_will_start(
     python = make_python(tmp_path / "bare")
     point_to(configuration, python)
     assert look(plugins)["CellProfiler engine"] == ("problem", f"{python} has no cellseg-engine")
+    (finding,) = [f for f in examine.examine_hosts(plugins, None) if f.what.endswith("engine")]
+    assert finding.remedy.startswith("cellseg install cellprofiler")
+    assert finding.remedy.endswith("(to use this one)")
 
     packages = next((tmp_path / "bare").rglob("site-packages"))
     for name in ("cellseg_engine", "cellseg_service", "uvicorn"):
@@ -229,7 +232,7 @@ def test_the_doctor_looks_at_the_engine_that_the_host_will_start(
         f"{python} lacks starlette, psutil for the service",
     )
     (finding,) = [f for f in examine.examine_hosts(plugins, None) if f.what.endswith("engine")]
-    assert finding.remedy == f"{python} -m pip install --upgrade 'cellseg-engine[service]'"
+    assert finding.remedy == f"{python} -m pip install 'cellseg-engine[service]'"
 
     configuration.write_text("[]")
     assert look(plugins)["CellProfiler engine"] == ("problem", f"{configuration} cannot be read")

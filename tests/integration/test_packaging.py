@@ -17,6 +17,7 @@ import pytest
 import cellseg_engine
 from cellseg_engine.errors import MissingDependencyError
 from cellseg_engine.hosts import assets
+from cellseg_engine.zoo.citations import METHOD
 from tests.conftest import ROOT
 
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "demo_output", "build", "dist", "benchmarks")
@@ -179,6 +180,12 @@ def test_demo_images_and_weights_are_named_in_the_notice() -> None:
     assert len(images) == 4
     assert weights
     assert [path.name for path in [*images, *weights] if path.name not in notice] == []
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {cellseg_engine.__version__}\n" in citation
+    assert METHOD.doi in citation
 
 
 def test_dependencies_are_named_in_the_notice(wheel: Path) -> None:

@@ -101,6 +101,31 @@ def test_an_image_has_one_row_however_its_path_is_typed(
     }
 
 
+def test_the_label_images_are_named_by_whole_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = JobResult(Job("a", (Path("a.tif"),)), "ok", outputs={"labels": "out/a_labels.tif"})
+    write_summary(tmp_path, [found])
+    (row,) = rows(tmp_path)
+    assert row["labels"] == str(tmp_path / "out/a_labels.tif")
+
+
+def test_the_summary_of_a_run_in_which_all_failed(cli: Cli, tmp_path: Path) -> None:
+    path, out = draw(tmp_path / "a.tif"), tmp_path / "out"
+    assert cli("segment", path, "--out", out, "--diameter-px", 24).code == 0
+    outcome = cli("segment", path, "--out", out, "--diameter-px", 30)
+    assert outcome.code == 1
+    assert f"Results: {out}\nSummary: " in outcome.out
+    (row,) = rows(out)
+    assert (row["status"], row["labels"]) == ("failed", "")
+    assert "other settings" in row["error"]
+    (tmp_path / "b.tif").write_text("not an image")
+    outcome = cli("segment", tmp_path / "b.tif", "--out", tmp_path / "none")
+    assert "1 failed; 0 objects in all. Nothing was written.\n" in outcome.out
+    assert "Summary" not in outcome.out
+
+
 def write_many(out: Path, number: int) -> None:
     for n in range(10):
         write_summary(out, [result(Path(f"{number}_{n}.tif"))])

@@ -219,7 +219,7 @@ def test_the_files_of_a_followed_movie(cli: Cli, tmp_path: Path) -> None:
     assert again.images[0]["status"] == "skipped"
     other = cli(*command[:4], *command[6:], "--existing", "skip")
     assert other.code == 2
-    assert "track_max_gap 1 needs a track_threshold above 0" in other.err
+    assert "--track-max-gap 1 needs a --track-threshold above 0" in other.err
 
 
 def test_a_file_of_someone_else_is_not_replaced(cli: Cli, tmp_path: Path) -> None:
@@ -233,7 +233,8 @@ def test_a_file_of_someone_else_is_not_replaced(cli: Cli, tmp_path: Path) -> Non
     )  # fmt: skip
     assert outcome.code == 1
     assert "was not written by cellseg" in outcome.images[0]["error"]
-    assert [path.name for path in out.iterdir()] == ["m_tracks.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["m_tracks.csv", "summary.csv"]
+    assert (out / "m_tracks.csv").read_text() == "mine"
 
 
 def test_the_overlay_shows_the_way_in_the_colour_of_the_track() -> None:

@@ -228,4 +228,4 @@ def test_the_files_of_a_volume(cli: Cli, tmp_path: Path) -> None:
     assert again.code == 0, again.err
     other = cli("segment", tmp_path / "v.tif", "--out", out, "--volume-mode", "cellpose3", *OPTIONS)
     assert other.code == 1
-    assert "made with other settings: volume_mode 'fuse' instead of 'cellpose3'" in other.err
+    assert "made with other settings: --volume-mode 'fuse' instead of 'cellpose3'" in other.err

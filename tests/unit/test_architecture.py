@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 LONGEST_FILE = 400
 TOP_LEVEL = {
     "CHANGELOG.md",
+    "CITATION.cff",
     "LICENSE",
     "Makefile",
     "NOTICE.md",

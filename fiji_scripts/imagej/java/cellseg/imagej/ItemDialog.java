@@ -16,6 +16,9 @@ final class ItemDialog {
 
     private static final int COLUMNS = 24;
 
+    /** With more fields there are two in a row, so that a screen of 768 px shows all. */
+    private static final int MANY = 20;
+
     private final GenericDialog dialog;
     private final Map<Item, Object> fields = new LinkedHashMap<>();
     private final List<Item> items;
@@ -24,10 +27,18 @@ final class ItemDialog {
         dialog = new GenericDialog(title);
         this.items = items;
         final StringBuilder help = new StringBuilder();
+        final boolean isLong = items.stream().filter(ItemDialog::isAsked).count() > MANY;
+        boolean isSecond = false;
         for (final Item item : items) {
             if (item.isMessage()) {
                 dialog.addMessage(item.defaultText());
+                isSecond = false;
             } else if (isAsked(item)) {
+                final boolean isWide = item.isFolder() || item.isFile();
+                if (isSecond && !isWide) {
+                    dialog.addToSameRow();
+                }
+                isSecond = isLong && !isSecond && takesHalfARow(item);
                 add(item);
                 help.append("<p><b>").append(escape(item.label())).append("</b> (")
                     .append(item.name()).append("): ").append(escape(item.description()))
@@ -39,6 +50,11 @@ final class ItemDialog {
 
     private static boolean isAsked(final Item item) {
         return !item.isOutput() && !item.isImage() && !item.isHidden() && !item.isMessage();
+    }
+
+    /** Behind a text field, which ImageJ gives the rest of its row, a second one is not seen. */
+    private static boolean takesHalfARow(final Item item) {
+        return item.isBoolean() || item.isNumber() || item.choices().length > 0;
     }
 
     private void add(final Item item) throws ProblemException {
