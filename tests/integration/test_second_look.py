@@ -18,7 +18,7 @@ SIDE = 400
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter(make_settings(device="cpu"))
+    return Segmenter(make_settings(device="cpu", precision="fp32"))
 
 
 def sparse_image(n: int = 1, *, noise: float = 3.0, seed: int = 0) -> np.ndarray:
