@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +43,7 @@ def write_summary(out: Path, results: Sequence[JobResult]) -> Path:
 def _alone(out: Path) -> Iterator[None]:
     """Hold the lock of a folder's table, on disks that have locks."""
     lock = ProcessLock(out / ".cellseg-summary.lock")
-    if not _acquired(lock):
+    if not lock.wait(LOCK_TIMEOUT_S):
         raise WriteError(
             f"Another run was writing {out / 'summary.csv'} for more than {LOCK_TIMEOUT_S} s, so "
             "none was written.",
@@ -54,18 +53,6 @@ def _alone(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release(remove=True)
-
-
-def _acquired(lock: ProcessLock) -> bool:
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    try:
-        while not lock.acquire():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-    except OSError:
-        return True  # no locks, or no permission, which writing the table will tell
-    return True
 
 
 def _identity(row: Mapping[str, object]) -> str:

@@ -206,9 +206,9 @@ def _segment_all(
 
 
 def _summarise(out: Path, results: Sequence[JobResult], reporter: Reporter) -> None:
+    """Write the summary; not where all images failed and there is no folder of results."""
     from cellseg_engine.batch.summary import write_summary
 
-    """Write the summary; not where all images failed and there is no folder of results."""
     summary = None
     if results and out.is_dir():
         try:

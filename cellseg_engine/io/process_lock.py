@@ -6,8 +6,10 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from pathlib import Path
 
+_ASK_EVERY_S = 0.02
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -49,6 +51,21 @@ class ProcessLock:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Take the lock as soon as it is free, and say whether it was in that time.
+
+        On disks without locks, or without permission, it is as if it were: writing will tell.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            while not self.acquire():
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_ASK_EVERY_S)
+        except OSError:
+            return True
         return True
 
     def release(self, *, remove: bool = False) -> None:

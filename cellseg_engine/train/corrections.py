@@ -8,7 +8,7 @@ import numpy as np
 
 from cellseg_engine.core.axes import check_axes
 from cellseg_engine.errors import ImageError
-from cellseg_engine.train.faults import TrainingDataError
+from cellseg_engine.train.faults import NAMED, TrainingDataError, name_some
 from cellseg_engine.train.roi_labels import (
     RoiLabels,
     decode_rois,
@@ -16,8 +16,6 @@ from cellseg_engine.train.roi_labels import (
     is_elsewhere,
     settle_rois,
 )
-
-_NAMED = 5
 
 
 def one_plane(pixels: np.ndarray, axes: str, title: str) -> tuple[np.ndarray, str]:
@@ -89,8 +87,7 @@ def draw_objects(archive: bytes, shape: tuple[int, ...], title: str) -> RoiLabel
 
 def _refuse(names: Sequence[str], what: str, hint: str) -> None:
     if names:
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        which = ", ".join(names[:_NAMED]) + more
+        which = name_some(names)
         whose = f"The ROI {which} has" if len(names) == 1 else f"{len(names)} ROIs {which} have"
         raise TrainingDataError(f"{whose} {what}.", hint=hint)
 
@@ -101,7 +98,7 @@ def describe_overlaps(drawn: RoiLabels) -> list[str]:
     if drawn.covered:
         remarks.append(
             f"{len(drawn.covered)} ROIs were left out because others cover more than 75 % of them: "
-            f"{', '.join(drawn.covered[:_NAMED])}."
+            f"{', '.join(drawn.covered[:NAMED])}."
         )
     if drawn.n_overlap_px:
         remarks.append(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from cellseg_engine.errors import CellSegError
+
+NAMED = 5
+"""So many names stand in a sentence."""
 
 
 class TrainingDataError(CellSegError, ValueError):
@@ -17,3 +21,9 @@ class TrainingDivergedError(CellSegError, ArithmeticError):
     """The loss became NaN or infinite, so the training was stopped."""
 
     code: ClassVar[str] = "training-diverged"
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Give names for a sentence, with how many more there are: ``a, b and 3 more``."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

@@ -10,7 +10,7 @@ from pathlib import Path
 from cellseg_engine.errors import CellSegError, SettingsError
 from cellseg_engine.io.staging import remove_stale, temporary_folder
 from cellseg_engine.settings import DEFAULT_MODEL, Settings
-from cellseg_engine.train.faults import TrainingDataError
+from cellseg_engine.train.faults import TrainingDataError, name_some
 from cellseg_engine.train.folder import Content, TrainedModel, note_model, now, read_folder
 from cellseg_engine.train.recipes import Recipe, load_recipe
 from cellseg_engine.train.starts import check_start
@@ -19,7 +19,6 @@ from cellseg_engine.zoo.store import check_new_name, import_model, list_models
 
 ONLINE_RECIPE = "cellpose2-online"
 _MAX_NAME = 60
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -182,10 +181,9 @@ def _without_files(folder: Path) -> list[str]:
     ]
     if not gone:
         return []
-    more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
     sentence = (
         f"{len(gone)} images in the record of {folder} are not trained on, since files of theirs "
-        f"are gone: {', '.join(gone[:_NAMED])}{more}."
+        f"are gone: {name_some(gone)}."
     )
     return [sentence]
 

@@ -303,9 +303,8 @@ def _free_name(title: str, folder: Path, content: Content) -> str:
             stem = stem[: -len(ending)]
     stem = _UNSAFE.sub("_", stem.rpartition(".")[0] or stem).strip(". ")[:_MAX_NAME]
     stem = without_image_ending(stem) or "image"
-    there = folder.iterdir() if folder.is_dir() else ()
     taken = {image.name.casefold() for image in content.images}
-    taken |= {pair_name(path).casefold() for path in there if not path.name.startswith(".")}
+    taken |= {pair_name(folder / name).casefold() for name in visible_names(folder)}
     name, number = stem, 1
     while name.casefold() in taken:
         number += 1

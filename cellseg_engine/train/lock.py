@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,7 +64,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     """
     with _THREADS, staged(folder):
         lock = ProcessLock(folder / WRITER_LOCK)
-        if not _wait_for(lock):
+        if not lock.wait(WRITER_TIMEOUT_S):
             raise WriteError(
                 f"Another program was writing to {folder} for more than {WRITER_TIMEOUT_S} s, so "
                 "nothing was written.",
@@ -75,15 +74,3 @@ def only_writer(folder: Path) -> Iterator[None]:
             yield
         finally:
             lock.release(remove=True)
-
-
-def _wait_for(lock: ProcessLock) -> bool:
-    deadline = time.monotonic() + WRITER_TIMEOUT_S
-    try:
-        while not lock.acquire():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-    except OSError:
-        return True  # no locks, or no permission, which writing will tell
-    return True

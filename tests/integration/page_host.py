@@ -63,3 +63,11 @@ def run(browser: Chrome, code: str, *arguments: Any) -> Any:
 def let_go_of_the_mouse(browser: Chrome) -> None:
     """Wait until a second click counts as one of its own."""
     run(browser, "return new Promise(done => setTimeout(done, 500))")
+
+
+def open_without_token(browser: Chrome, engine: PretendEngine) -> None:
+    """Open the page as who has no token: it asks for it."""
+    browser.get(engine.url)
+    run(browser, "sessionStorage.clear()")
+    browser.refresh()
+    wait_for(lambda: "Which token" in text_of(browser, "#message"), "the question")

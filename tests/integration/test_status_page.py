@@ -19,7 +19,13 @@ from tests.integration.browser import (
     text_of,
     wait_for,
 )
-from tests.integration.page_host import emulate, let_go_of_the_mouse, run, texts
+from tests.integration.page_host import (
+    emulate,
+    let_go_of_the_mouse,
+    open_without_token,
+    run,
+    texts,
+)
 
 browser, engine, page = page_host.browser, page_host.engine, page_host.page
 
@@ -141,10 +147,7 @@ def test_the_token_is_sent_in_a_header_only(page: Chrome, engine: PretendEngine)
 
 
 def test_without_a_token_it_asks_for_it(browser: Chrome, engine: PretendEngine) -> None:
-    browser.get(engine.url)
-    run(browser, "sessionStorage.clear()")
-    browser.refresh()
-    wait_for(lambda: "Which token" in text_of(browser, "#message"), "the question")
+    open_without_token(browser, engine)
     assert engine.asked == []
     assert text_of(browser, "#board") == ""
     field = browser.find_element(By.ID, "token")

@@ -19,7 +19,7 @@ from tests.integration.browser import (
     text_of,
     wait_for,
 )
-from tests.integration.page_host import let_go_of_the_mouse, run, texts
+from tests.integration.page_host import let_go_of_the_mouse, open_without_token, run, texts
 
 browser, engine, page = page_host.browser, page_host.engine, page_host.page
 
@@ -92,10 +92,7 @@ def test_a_browser_that_keeps_nothing_shows_the_status_too(
 
 
 def test_what_is_pasted_as_a_token(browser: Chrome, engine: PretendEngine) -> None:
-    browser.get(engine.url)
-    run(browser, "sessionStorage.clear()")
-    browser.refresh()
-    wait_for(lambda: "Which token" in text_of(browser, "#message"), "the question")
+    open_without_token(browser, engine)
     for typographic in ("right\u2013token", "\u201c" + TOKEN, TOKEN.replace("-", " ")):
         browser.find_element(By.ID, "token").send_keys(typographic + "\n")
         wait_for(lambda: "No token has the character" in text_of(browser, "#message"), "the reason")
