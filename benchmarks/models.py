@@ -40,7 +40,7 @@ COLUMNS = (
     "AP@0.75 mean",
     "AP@0.9 pooled",
     "AP@0.9 mean",
-    "found / true objects",
+    "right, missed, invented at 0.5",
     "diameter: median error, correlation",
 )
 N_WORST = 3
@@ -91,7 +91,8 @@ class Found:
             for how in ("pooled", "mean_per_image"):
                 yield f"{self.ap(threshold, how):.3f}{self.interval(threshold, how)}"
         pooled = self.evaluation.total.pooled
-        yield f"{pooled.n_prediction} / {pooled.n_truth}"
+        at = pooled.thresholds.index(0.5)
+        yield f"{pooled.tp[at]}, {pooled.fn[at]}, {pooled.fp[at]}"
         logs = np.log(self.diameters)
         error = float(np.median(np.abs(logs[:, 0] - logs[:, 1])))
         yield f"{np.expm1(error):.0%}" + (f", {self.correlation:.2f}" if len(logs) > 1 else "")

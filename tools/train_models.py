@@ -73,15 +73,15 @@ PLANS = {
     "nuclei": Plan(
         "nuclei",
         {
-            "fluo": 19,
-            "fluo-large": 20,
-            "fluo-small": 24,
-            "fluo-field": 14,
+            "fluo": 18,
+            "fluo-large": 19,
+            "fluo-small": 23,
+            "fluo-field": 18,
             "histology": 18,
-            "brightfield": 5,
+            "brightfield": 4,
         },
         "Nuclei in fluorescence, stained tissue and bright field.",
-        ("--epochs", "44"),
+        ("--epochs", "46", "--held-out-share", "0"),
     ),
     "phase": Plan(
         "nuclei",
