@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from scipy.special import logit
 
 from cellseg_engine.io.staging import staged
 from cellseg_engine.nets.card import METADATA_KEY, file_sha256
+from cellseg_engine.zoo import styles
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.catalogue import name_in_catalogue, read_catalogue
@@ -82,7 +84,18 @@ def move(name: str, probability: float) -> Path:
         beside.path(record_path.name).write_text(text, encoding="utf-8")
     entry = {key: value for key, value in read_catalogue()[name].items() if key != "bf16_agreement"}
     name_in_catalogue(name, entry | {"sha256": [sha256]})
+    note_in_index(name, sha256)
     return path
+
+
+def note_in_index(name: str, sha256: str) -> None:
+    """Give the index of styles the hash of its network; styles are made before the last layer."""
+    index = styles.read_index(styles.INDEX_FILE)
+    if index.network == name:
+        with staged(styles.INDEX_FILE.parent) as place:
+            new = place.path(styles.INDEX_FILE.name)
+            styles.write_index(new, replace(index, weights_sha256=(sha256,)))
+            new.chmod(0o644)
 
 
 if __name__ == "__main__":

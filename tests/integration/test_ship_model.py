@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cellseg_engine.nets.card import ModelCard, file_sha256, read_weights, write_weights
-from cellseg_engine.zoo import store
+from cellseg_engine.zoo import store, styles
 from tools import move_threshold, ship_model
 from tools.catalogue import note_agreement
 
@@ -61,6 +61,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     monkeypatch.setattr(store, "SHIPPED_FOLDER", made.shipped)
     monkeypatch.setattr(store, "CHECKOUT_FOLDER", made.separate)
     monkeypatch.setattr(store, "CATALOGUE", made.catalogue)
+    monkeypatch.setattr(styles, "INDEX_FILE", tmp_path / "styles.npz")
+    one = (("an image",), ("fluo",), ("a group",), {"fluo": "nuclei"}, "nuclei", ("abc",))
+    styles.write_index(styles.INDEX_FILE, styles.StyleIndex(np.eye(1, 256), *one))
     write_training(made.training, "nuclei")
     return made
 
@@ -205,6 +208,7 @@ def test_a_moved_threshold_changes_one_number_and_says_so(
     assert after.card.origin.endswith("; what it gave 0.35 counts as 0.5.")
     assert places.entries()["nuclei"]["sha256"] == [after.sha256]
     assert "bf16_agreement" not in places.entries()["nuclei"]
+    assert styles.read_index(styles.INDEX_FILE).weights_sha256 == (after.sha256,)
     record = json.loads((places.separate / "nuclei.json").read_text())
     assert record["counts_as_half"] == 0.35
     assert record["card"]["origin"] == after.card.origin
