@@ -56,7 +56,8 @@ def to_array(image: Any, axes: str | None = None) -> ImageArray:
     Returns
     -------
     ImageArray. The array is a copy. Values are those stored: display ranges and look-up tables
-    change nothing. 16-bit images whose calibration says signed are int16.
+    change nothing; only the palette of a picture becomes colours. 16-bit images whose calibration
+    says signed are int16.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from cellseg_engine.core.overlaps import Region, settle_overlaps
 from cellseg_imagej.errors import JavaTypeError, RoiError
 from cellseg_imagej.java import check_imageplus, describe_type, find_class, java_class
 from cellseg_imagej.pixels import copy_from_java
-from cellseg_imagej.rois import get_plane, parse_name
+from cellseg_imagej.rois import get_plane, is_object, parse_name
 
 _NAMES_SHOWN = 5
 
@@ -54,8 +54,8 @@ def rois_to_labels(rois: Any, image: Any) -> DrawnLabels:
     Raises
     ------
     RoiError
-        There are none, some are no areas (lines, points), or some lie on planes that the image
-        does not have; they are named.
+        There are none, some are no areas (lines, points, texts, scale bars), or some lie on planes
+        that the image does not have; they are named.
     JavaTypeError
         Something else was given.
     """
@@ -120,7 +120,7 @@ def list_rois(rois: Any) -> list[Any]:
 
 
 def _check_areas(rois: Sequence[Any]) -> None:
-    others = [roi for roi in rois if not roi.isArea()]
+    others = [roi for roi in rois if not is_object(roi)]
     if others:
         names = [f"{_name(roi)} ({str(roi.getTypeAsString()).lower()})" for roi in others]
         raise RoiError(

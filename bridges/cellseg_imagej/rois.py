@@ -19,6 +19,12 @@ from cellseg_imagej.pixels import to_java
 
 MARK = "cellseg"
 """Property of the ROIs in an overlay that came from here; those of the user lack it."""
+NOTE = "cellseg_note"
+"""Property of ROIs that only show something, such as the disk of Preview Cells in Fiji."""
+_BARS = ("|SB|", "|CB|")
+"""What ImageJ calls the parts of a scale bar and of a calibration bar."""
+_NO_AREAS = ("Text", "Image")
+"""Types of ROIs that ImageJ takes for rectangles."""
 _NAME = re.compile(r"(\d+)(?:-(\d+)-(\d+))?\Z", re.ASCII)
 _LAST_GROUP = 255
 _COLOURS = 255
@@ -88,6 +94,13 @@ def decode_rois(archive: bytes) -> list[Any]:
     except zipfile.BadZipFile as error:
         raise RoiError("The bytes are no archive of ROIs.") from error
     return [roi for roi in rois if roi is not None]
+
+
+def is_object(roi: Any) -> bool:
+    """Say whether a ROI can be the outline of an object; lines, texts and scale bars cannot."""
+    if str(roi.getName()) in _BARS or roi.getProperty(NOTE) is not None:
+        return False
+    return bool(roi.isArea()) and str(roi.getTypeAsString()) not in _NO_AREAS
 
 
 def place_rois(rois: Iterable[Any], n_channels: int, n_slices: int, n_frames: int) -> None:

@@ -15,7 +15,7 @@ from cellseg_imagej.pixels import copy_from_java, to_java
 logger = logging.getLogger(__name__)
 
 _SIGN_BIT = np.uint16(0x8000)
-_RGB_BITS = 24
+_BYTE_BITS, _RGB_BITS = 8, 24
 _MAX_PLANE_SHARE = 0.9
 
 
@@ -82,7 +82,7 @@ class Source:
         -------
         uint8, uint16, int16 (where the calibration says signed) or float32. Values are those
         stored: display ranges, look-up tables and density calibrations change nothing. Only
-        ImageJ's 8-bit Color becomes red, green and blue.
+        ImageJ's 8-bit Color, and the palette of a file, become red, green and blue.
 
         Raises
         ------
@@ -177,24 +177,53 @@ def _is_colour_file(image: Any) -> bool:
 
 
 def _shows_palette(image: Any) -> bool:
-    """Say whether the colours of an 8-bit image are its content: ImageJ's type 8-bit Color.
+    """Say whether the colours of an 8-bit image are its content, as in a palette PNG.
 
-    In an image of ImageJ, and where they rise with the value, they only tint intensities.
+    They are after Image > Type > 8-bit Color, and where its file has them. In a file of ImageJ,
+    and where they rise with the value, they only tint intensities, as tables that users choose.
     """
-    composite = java_class("ij.CompositeImage")
-    is_coloured = int(image.getType()) == int(image.COLOR_256)
-    if not is_coloured or isinstance(image, composite):
+    if int(image.getBitDepth()) != _BYTE_BITS or isinstance(image, java_class("ij.CompositeImage")):
         return False
+    processor = image.getProcessor()
+    if not processor.isColorLut():
+        return False
+    # ImageJ 1.54 says so of images that it converted, not of those that it opened.
+    if int(image.getType()) == int(image.COLOR_256) and not processor.isPseudoColorLut():
+        return True
     info = image.getOriginalFileInfo()
     if info is None or str(info.description or "").startswith("ImageJ"):
         return False
-    table = image.getProcessor().getLut()
-    used = int(image.getStatistics().max) + 1
-    for read in (table.getReds, table.getGreens, table.getBlues):
-        values = np.zeros(table.getMapSize(), np.uint8)
+    stack = image.getStack()
+    planes = (stack.getProcessor(n) for n in range(1, int(stack.getSize()) + 1))
+    used = int(max(plane.getStatistics().max for plane in planes)) + 1
+    table, from_file = _colours(processor.getLut())[:, :used], _file_colours(info)
+    if from_file is None or not np.array_equal(table, from_file[:, :used]):
+        return False
+    return bool((np.diff(table.astype(int)) < 0).any())
+
+
+def _file_colours(info: Any) -> np.ndarray | None:
+    """Give the palette that a file has, uint8 of shape (3, n), or None."""
+    if int(info.lutSize) > 0 and info.reds is not None:
+        table = np.zeros((3, len(info.reds)), np.uint8)
+        for values, java in zip(table, (info.reds, info.greens, info.blues), strict=True):
+            copy_from_java(java, values)
+        return table
+    file = java_class("java.io.File")(str(info.directory or ""), str(info.fileName or ""))
+    try:
+        picture = java_class("javax.imageio.ImageIO").read(file) if file.isFile() else None
+    except java_class("java.io.IOException"):
+        return None
+    model = picture.getColorModel() if picture is not None else None
+    is_table = isinstance(model, java_class("java.awt.image.IndexColorModel"))
+    return _colours(model) if is_table else None
+
+
+def _colours(model: Any) -> np.ndarray:
+    """Give the reds, greens and blues of a table, uint8 of shape (3, n)."""
+    table = np.zeros((3, int(model.getMapSize())), np.uint8)
+    for values, read in zip(table, (model.getReds, model.getGreens, model.getBlues), strict=True):
         java = to_java(values)
         read(java)
         copy_from_java(java, values)
-        if (np.diff(values[:used].astype(int)) < 0).any():
-            return True
-    return False
+    return table

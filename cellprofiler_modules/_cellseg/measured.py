@@ -88,10 +88,11 @@ def add(module: Any, workspace: Any, name: str, result: Any, edited: Edited) -> 
         values = np.asarray(result.table[column], dtype=float)[rows]
         measurements.add_measurement(name, _object_feature(feature), values)
     model = result.provenance["model"]
+    side = result.provenance.get("volume", {}).get("model_side_views", model)
     about = {
         "DiameterUsed": result.diameter_px,
         "Seconds": result.seconds["total"],
-        "Model": str(model["name"]),
+        "Model": " and ".join(dict.fromkeys([str(model["name"]), str(side["name"])])),
         "WeightsSHA256": " ".join(model["weights_sha256"]),
         "EngineVersion": str(result.provenance["cellseg_engine"]),
     }

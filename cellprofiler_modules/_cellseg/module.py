@@ -17,7 +17,15 @@ from _cellseg.objects import Edited, Pairs, edit, fill_outside, pair, renumber
 
 log = logging.getLogger(__name__)
 
-VOLUMES = ("volume_mode", "anisotropy")
+# What holds for the second model too: how stacks are taken, and where the engine runs.
+FOR_BOTH = (
+    "stitch_threshold",
+    "volume_mode",
+    "anisotropy",
+    "device",
+    "precision",
+    "batch_size",
+)
 
 
 class Found(NamedTuple):
@@ -68,6 +76,9 @@ class IdentifyCellsModule(ImageSegmentation):
                 "diameter in pixels, or choose '{}'.".format(own_settings.DIAMETER_ESTIMATED),
                 diameter,
             )
+        has_both = self.wants_probability.value and self.wants_flows.value
+        if has_both and self.flows_name.value == self.probability_name.value:
+            raise ValidationError("Probability and flow need different names.", self.flows_name)
         if self.wants_nuclei.value == own_settings.NUCLEI_FROM_MODEL:
             if self.nuclei_name.value == self.y_name.value:
                 raise ValidationError("Nuclei and cells need different names.", self.nuclei_name)
@@ -132,7 +143,9 @@ class IdentifyCellsModule(ImageSegmentation):
         return Found(result, edit(result.labels, _mask(image), size_range, at_border))
 
     def _image(self, workspace: Any, name: str) -> Any:
-        return workspace.image_set.get_image(name, must_be_grayscale=True)
+        image = workspace.image_set.get_image(name, must_be_grayscale=True)
+        _check_dimensions(name, image)
+        return image
 
     def _pixels(self, workspace: Any, image: Any) -> Tuple[np.ndarray, str]:
         """Give what the engine looks at: the image, and the second one as a second channel."""
@@ -207,9 +220,8 @@ class IdentifyCellsModule(ImageSegmentation):
             pixels = fill_outside(pixels, mask)
         settings = self.engine_settings.stack_defaults()
         settings.update({"model": self.nuclei_model.value_text.strip(), DIAMETER: 0.0})
-        # Nuclei are volumes where cells are.
         chosen = self.engine_settings.values(self.use_advanced.value)
-        settings.update({name: chosen[name] for name in VOLUMES if name in chosen})
+        settings.update({name: chosen[name] for name in FOR_BOTH if name in chosen})
         settings.update(_volume_settings(settings, image))
         axes = "ZYX" if image.volumetric else "YX"
         result = self._ask(workspace, pixels, axes, settings, ["labels", "table"])
@@ -303,6 +315,24 @@ def _keep(edited: Edited, keep: np.ndarray) -> Edited:
     """Give the objects less those without a partner; keep: bool of shape (n,)."""
     segmented = renumber(edited.segmented, np.append(False, keep))
     return edited._replace(segmented=segmented, kept=edited.kept[keep])
+
+
+def _check_dimensions(name: str, image: Any) -> None:
+    """Refuse a stack with colours or channels, and what is no stack in a pipeline for stacks.
+
+    A stack of equal colours, as of a grey one that NamesAndTypes loads as a colour image, is
+    grayscale for CellProfiler, which then cuts off columns instead of colours.
+    """
+    if image.pixel_data.ndim != image.dimensions or (image.volumetric and image.multichannel):
+        raise ValueError(
+            "The image {} has the dimensions {}, but must have {}. Load it as a grayscale image "
+            "(NamesAndTypes), from a file that holds {}.".format(
+                name,
+                " x ".join(str(length) for length in image.get_image().shape),
+                "planes, rows and columns" if image.volumetric else "rows and columns",
+                "a stack of one channel" if image.volumetric else "one channel",
+            )
+        )
 
 
 def _check_shapes(what: str, shape: Tuple[int, ...], wanted: Tuple[int, ...]) -> None:

@@ -141,7 +141,8 @@ def _create_nuclei(module: Any) -> None:
     module.nuclei_model = Text(
         "Model for the nuclei",
         "nuclei",
-        doc="As the model above; its diameter is estimated.",
+        doc="As the model above; its diameter is estimated. Of the advanced settings those of "
+        "linked planes and volumes, device, precision and batch size hold for it too.",
     )
     module.nuclei_name = LabelName(
         "Name the nuclei", "Nuclei", doc="The name under which later modules find the nuclei."

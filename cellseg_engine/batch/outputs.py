@@ -12,12 +12,14 @@ import numpy as np
 
 from cellseg_engine.batch.plan import OUTPUT_ENDINGS, Job
 from cellseg_engine.batch.record import FORMAT
+from cellseg_engine.errors import ChannelError
 from cellseg_engine.io.images import ImageData
 from cellseg_engine.io.labels import write_labels
 from cellseg_engine.io.overlays import orthogonal_views, write_overlay
 from cellseg_engine.io.rois import write_geojson, write_rois
 from cellseg_engine.io.staging import staged
 from cellseg_engine.io.tables import write_table
+from cellseg_engine.pipeline.channels import select_channels
 from cellseg_engine.pipeline.result import Segmentation
 from cellseg_engine.settings import Settings
 
@@ -275,9 +277,15 @@ def _middle(image: ImageData, result: Segmentation, letters: str) -> tuple[np.nd
 
 def _show_channels(pixels: np.ndarray, image: ImageData, result: Segmentation) -> np.ndarray:
     """Give the channel that was segmented, or the mean where it is not a single one."""
-    channel = result.settings.channel
-    if channel in image.channel_names:
-        return np.asarray(pixels[image.channel_names.index(channel)])
-    if channel.isdecimal():
-        return np.asarray(pixels[int(channel) - 1])
-    return np.asarray(pixels.mean(axis=0, dtype=np.float32))
+    try:
+        chosen = select_channels(
+            pixels,
+            is_rgb=False,
+            names=image.channel_names,
+            channel=result.settings.channel,
+            nuclear_channel="none",
+            n_channels=1,
+        )
+    except ChannelError:  # a list
+        return np.asarray(pixels.mean(axis=0, dtype=np.float32))
+    return np.asarray(chosen[0])

@@ -37,7 +37,8 @@ def volume_flows(
         As of `cellseg_engine.core.flows.labels_to_flows`.
     anisotropy
         How many times deeper than wide a voxel is: slices along Z are made with voxels as deep
-        as wide, each plane repeated, as the network sees them.
+        as wide, each plane repeated, as the network sees them. Below 1 planes are left out; where
+        the one that is shown instead has something else than the object, its flow is 0.
     first_plane
         Where the first plane lies in a larger volume of which this is a part.
     depth
@@ -90,7 +91,11 @@ def _slice_flows(
     if view.rows != 0 or rows is None:
         return labels_to_flows(plane, variant)
     shown, own_rows = rows
-    return np.asarray(labels_to_flows(plane[shown], variant)[:, own_rows])
+    seen = plane[shown]
+    flows = labels_to_flows(seen, variant)[:, own_rows]
+    # Where voxels are wider than deep a row shows one of several planes, which can differ.
+    flows[:, seen[own_rows] != plane] = 0
+    return flows
 
 
 def volume_flow_errors(

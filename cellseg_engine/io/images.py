@@ -121,7 +121,8 @@ def read_labels(
     Raises
     ------
     ReadError
-        As `read_image`; also for colours, several channels, fractions and negative numbers.
+        As `read_image`; also for colours, several channels, fractions, negative numbers and the
+        compression of JPEG.
     AxesError
         As `read_image`.
     """
@@ -132,6 +133,8 @@ def read_labels(
             f"The file {path} cannot be read as a label image: it holds several images (series).",
             hint="Save the labels in a file of their own.",
         )
+    if raw.is_lossy:
+        raise _no_labels(path, "is compressed as JPEG, which changes numbers")
     pixels, name = settle_axes(raw, axes, path)
     if "S" in name or "C" in name:
         what = "colours" if "S" in name else f"{pixels.shape[name.index('C')]} channels"

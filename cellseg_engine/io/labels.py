@@ -12,7 +12,10 @@ import tifffile
 from cellseg_engine.core.axes import check_axes
 
 IMAGEJ_LIMIT_BYTES = 4_000_000_000
+_IMAGEJ_AXES = "TZCYXS"
+"""All that the flavour has: of fewer, tifffile takes a last one of length 1 for the samples."""
 _COMPRESSION_LEVEL = 1
+_MAX_FRACTION = 2**32 - 1
 
 
 def write_labels(
@@ -58,7 +61,10 @@ def write_labels(
         dtype = np.uint32
     stored = np.ascontiguousarray(labels, dtype)
     is_imagej = dtype == np.uint16 and stored.nbytes < IMAGEJ_LIMIT_BYTES
-    options = _imagej_options(axes, size) if is_imagej else _ome_options(axes, size)
+    options = _imagej_options(size) if is_imagej else _ome_options(axes, size)
+    if is_imagej:
+        lengths = dict(zip(axes, stored.shape, strict=True))
+        stored = stored.reshape([lengths.get(letter, 1) for letter in _IMAGEJ_AXES])
     tifffile.imwrite(
         path,
         stored,
@@ -70,13 +76,14 @@ def write_labels(
     )
 
 
-def _imagej_options(axes: str, size: Mapping[str, float]) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"axes": axes}
-    if {"Y", "X"} <= size.keys():  # else readers would take pixels for 1 µm
+def _imagej_options(size: Mapping[str, float]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"axes": _IMAGEJ_AXES}
+    resolution = _resolution(size, 1, "NONE")
+    if resolution:  # else readers would take pixels for 1 µm
         metadata["unit"] = "micron"
         if "Z" in size:
             metadata["spacing"] = size["Z"]
-    return {"imagej": True, "metadata": metadata, **_resolution(size, 1, "NONE")}
+    return {"imagej": True, "metadata": metadata, **resolution}
 
 
 def _ome_options(axes: str, size: Mapping[str, float]) -> dict[str, Any]:
@@ -88,6 +95,10 @@ def _ome_options(axes: str, size: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _resolution(size: Mapping[str, float], unit_um: float, unit: str) -> dict[str, Any]:
+    """Give the tags of the pixel size; none where it is not known, or no fraction of TIFF."""
     if "Y" not in size or "X" not in size:
         return {}
-    return {"resolution": (unit_um / size["X"], unit_um / size["Y"]), "resolutionunit": unit}
+    per_unit = (unit_um / size["X"], unit_um / size["Y"])
+    if max(per_unit) > _MAX_FRACTION or min(per_unit) < 1 / _MAX_FRACTION:
+        return {}
+    return {"resolution": per_unit, "resolutionunit": unit}

@@ -35,6 +35,8 @@ class RawImage:
         Sentences that the user should read.
     files
         Those that were read, in the order of their planes; empty for the one that was given.
+    is_lossy
+        Whether numbers were changed when they were stored, by the compression of JPEG.
     """
 
     pixels: np.ndarray
@@ -43,6 +45,7 @@ class RawImage:
     pixel_size_um: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    is_lossy: bool = False
 
 
 def settle_axes(raw: RawImage, given: str | None, path: Path) -> tuple[np.ndarray, str]:

@@ -36,7 +36,7 @@ def encode_traced(
     Parameters
     ----------
     loops
-        int (n, 2) each: corners (y, x), 0 to 65,535.
+        int (n, 2) each: corners (y, x), 0 to 65,535; at most 65,535 of them.
     names, places
         Of each.
     """

@@ -19,6 +19,7 @@ from cellseg_engine.io.roi_archive import Place, encode_traced, make_archive
 
 MIN_LABEL_DIGITS = 4
 _LARGEST_INTEGER_PX = 60_535
+_MOST_CORNERS = 65_535
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
 
 
@@ -76,7 +77,10 @@ def _encode_plane(
 ) -> list[bytes]:
     """Give the bytes of each object's ROI; most are traced polygons, which are quick."""
     is_traced = [
-        len(loops) == 1 and int(loops[0].max()) <= _LARGEST_INTEGER_PX for loops in outlines
+        len(loops) == 1
+        and len(loops[0]) <= _MOST_CORNERS
+        and int(loops[0].max()) <= _LARGEST_INTEGER_PX
+        for loops in outlines
     ]
     traced = [n for n, is_simple in enumerate(is_traced) if is_simple]
     quick = iter(
@@ -172,7 +176,7 @@ def _planes(labels: np.ndarray, axes: str) -> Iterator[_Plane]:
 
 
 def _make_composite(loops: Sequence[np.ndarray], name: str, place: Place) -> ImagejRoi:
-    """Give an object with holes or several parts, or one too far out for whole numbers."""
+    """Give an object with holes or several parts, or one that a traced ROI cannot hold."""
     corners = loops[0] if len(loops) == 1 else np.concatenate(loops)
     top, left = corners.min(axis=0).tolist()
     bottom, right = corners.max(axis=0).tolist()

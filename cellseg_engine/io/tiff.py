@@ -134,6 +134,7 @@ def _read_first_series(tif: TiffFile, path: Path, expand_palette: bool) -> RawIm
         pixel_size_um=read_calibration(tif, described, page),
         warnings=(warning,) if n_series > 1 else (),
         files=_files_of(series, path),
+        is_lossy=page.compression in _JPEG and page.bitspersample == 8,
     )
 
 

@@ -76,8 +76,7 @@ def _one_channel(planes: np.ndarray, is_rgb: bool, names: Sequence[str], choice:
         return named
     word = choice.lower()
     if word.isdecimal():
-        # Channels called 2 and 3: there a number is a name, and 1 is not there.
-        number = 0 if any(name.isdecimal() for name in names) else int(word)
+        number = 0 if _are_numbers(names) else int(word)
         if not 1 <= number <= len(planes):
             raise _not_there(planes, names, choice)
         return np.asarray(planes[number - 1])
@@ -155,10 +154,18 @@ def _needs_rgb(planes: np.ndarray, names: Sequence[str], choice: str) -> Channel
 
 
 def _choices(planes: np.ndarray, names: Sequence[str]) -> str:
-    numbered = [f"{n + 1} ({name})" for n, name in enumerate(names)] or [
-        str(n + 1) for n in range(len(planes))
-    ]
-    return f"Set channel to {'one of ' * (len(numbered) > 1)}{', '.join(numbered)}."
+    if _are_numbers(names):
+        choices = list(names)
+    else:
+        choices = [f"{n + 1} ({name})" for n, name in enumerate(names)] or [
+            str(n + 1) for n in range(len(planes))
+        ]
+    return f"Set channel to {'one of ' * (len(choices) > 1)}{', '.join(choices)}."
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    """Say whether a number is a name: of channels called 2 and 3, 1 is not there."""
+    return any(name.isdecimal() for name in names)
 
 
 def _not_there(planes: np.ndarray, names: Sequence[str], choice: str) -> ChannelError:

@@ -44,7 +44,7 @@ class StackWork:
     keep_fields
         Whether flows and logits are part of the result.
     channel_names
-        One per channel, or none.
+        One per channel, or none. Where two are the same, the columns have numbers, from 1.
     n_flows
         Components of the flow: 2 of planes, 3 of volumes.
     """
@@ -66,9 +66,9 @@ class StackWork:
         self._notes: dict[str, None] = {}
         n_channels = stack.pixels.shape[2]
         names = tuple(channel_names) or tuple(("red", "green", "blue") if stack.is_rgb else ())
-        self._names = (
-            names if len(names) == n_channels else tuple(str(n + 1) for n in range(n_channels))
-        )
+        if not len(set(names)) == len(names) == n_channels:  # each channel has its own column
+            names = tuple(str(n + 1) for n in range(n_channels))
+        self._names = names
 
     @property
     def n_added(self) -> int:

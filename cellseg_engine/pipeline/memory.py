@@ -15,6 +15,8 @@ from cellseg_engine.errors import MemoryNeededError
 
 Shape3 = tuple[int, int, int]
 DEFAULT_BLOCK_PX = 288
+MAX_BLOCK_PX = 1000
+"""The dynamics count voxels in 32 bits, and a block may grow to four times its size."""
 FIELDS_BYTES = 16
 """Of a voxel at the network's scale: three components and a logit."""
 _LABELS_BYTES = 16
@@ -160,7 +162,7 @@ def _side(n_voxels: int) -> int:
 
 def block_voxels(volume_block_px: int) -> int:
     """Give the voxels of the largest block; see the setting."""
-    return int((volume_block_px or DEFAULT_BLOCK_PX) ** 3)
+    return int(min(volume_block_px or DEFAULT_BLOCK_PX, MAX_BLOCK_PX) ** 3)
 
 
 def zeros(shape: tuple[int, ...], *, in_file: bool) -> np.ndarray:

@@ -103,7 +103,8 @@ def find_anisotropy(settings: Settings, pixel_size_um: Mapping[str, float]) -> A
     """
     z, y, x = (pixel_size_um.get(letter, 0.0) for letter in "ZYX")
     _check_microns(settings, bool(z and y and x))
-    calibrated = z / math.sqrt(y * x) if z and y and x else 0.0
+    # 0.3 / 0.1 is a little less than 3, and a plane would be lost where shapes are rounded down.
+    calibrated = float(f"{z / math.sqrt(y * x):.12g}") if z and y and x else 0.0
     warnings = _shape_warnings(y, x)
     if settings.anisotropy == "auto":
         if not calibrated:

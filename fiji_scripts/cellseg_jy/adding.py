@@ -59,12 +59,12 @@ def _choose_source(values):
 
 
 def _check_kinds(found):
-    """Refuse lines and points by name before anything is sent."""
-    names = [roi.getName() or "without a name" for roi in found if not roi.isArea()]
+    """Refuse lines, points and texts by name before anything is sent."""
+    names = [roi.getName() or "without a name" for roi in found if not rois.is_object(roi)]
     if names:
         shown = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
         raise Problem(
-            "{} of the ROIs are no areas (lines, points): {}.".format(len(names), shown),
+            "{} of the ROIs are no areas (lines, points, texts): {}.".format(len(names), shown),
             "Remove them from the ROI Manager; only areas are objects.",
             "rois",
         )

@@ -13,7 +13,7 @@ from javax.crypto import Mac
 from javax.crypto.spec import SecretKeySpec
 
 from cellseg_jy.problems import Cancelled, Problem
-from cellseg_jy.texts import as_text, to_bytes
+from cellseg_jy.texts import as_text, to_bytes, to_hex
 
 CONNECT_MS = 5000
 HEALTH_MS = 2000
@@ -130,8 +130,7 @@ class Connection(object):
         )
         mac = Mac.getInstance("HmacSHA256")
         mac.init(SecretKeySpec(to_bytes(self.token), "HmacSHA256"))
-        digest = mac.doFinal(to_bytes(nonce))
-        expected = "".join("{:02x}".format(byte & 0xFF) for byte in digest)
+        expected = to_hex(mac.doFinal(to_bytes(nonce)))
         proof = as_text(health.get("proof", ""))
         is_equal = MessageDigest.isEqual(to_bytes(expected), to_bytes(proof))
         return is_equal and health.get("pid") == self.pid

@@ -65,7 +65,11 @@ def _check_folders(values):
             raise Problem(
                 "No folder for the {} was given.".format(what), "Set {}.".format(name), "input"
             )
-    source, out = (values[name].rstrip("/\\") or "/" for name in ("input_folder", "output_folder"))
+    # Whole paths, by which the summary tells images apart.
+    source, out = (
+        File(values[name]).toPath().toAbsolutePath().normalize().toString()
+        for name in ("input_folder", "output_folder")
+    )
     if File(source).getCanonicalFile() == File(out).getCanonicalFile():
         raise Problem(
             "The folder for results is the one with the images.",

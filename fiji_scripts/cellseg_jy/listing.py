@@ -3,17 +3,20 @@
 from __future__ import unicode_literals
 
 import re
+from collections import Counter
 
 from ij import IJ, ImagePlus, WindowManager
 from ij.io import Opener
+from ij.plugin import AVI_Reader
 from ij.process import ByteProcessor
 from java.io import File
 from java.lang import OutOfMemoryError, Throwable
-from java.nio.file import Files
+from java.security import MessageDigest
 
 from cellseg_jy import whole
 from cellseg_jy.outputs import ENDINGS
-from cellseg_jy.problems import Problem, describe_error, ends_macro, tell
+from cellseg_jy.problems import Cancelled, Problem, describe_error, ends_macro, tell
+from cellseg_jy.texts import to_bytes, to_hex
 
 try:
     from loci.formats import ImageReader
@@ -49,26 +52,25 @@ def find_images(folder, out):
     Parameters
     ----------
     folder
-        What to search; what is hidden is left out.
+        What to search, linked folders too, each once; what is hidden is left out.
     out
         Results inside it are never taken for images.
 
     Returns
     -------
-    List of (path, name): the name is the path below the folder without ending; with it where two
-    would be alike.
+    List of (path, name): the name is the path below the folder without ending; with it, and then
+    with a part of a hash, where two would be alike.
 
     Raises
     ------
     Problem
-        There is no such folder, or no image in it.
+        There is no such folder, or no image in it, or one that cannot be read.
     """
     root = File(folder)
     if not root.isDirectory():
         raise Problem("There is no folder {}.".format(folder), code="input")
     top = root.toPath().toAbsolutePath().normalize()
-    skipped = File(out).toPath().toAbsolutePath().normalize()
-    files = list(_walk(root, skipped))
+    files = list(_walk(root, {root.getCanonicalPath(), File(out).getCanonicalPath()}))
     paths = [path for path in files if _is_image(path)]
     _tell_left_out([path for path in files if _ending(path) in _MICROSCOPE_ENDINGS])
     if not paths:
@@ -79,13 +81,7 @@ def find_images(folder, out):
         )
     relative = [top.relativize(File(path).toPath().toAbsolutePath().normalize()) for path in paths]
     texts = [path.toString().replace("\\", "/") for path in relative]
-    names = [without_ending(text) for text in texts]
-    lower = [name.lower() for name in names]
-    for index, text in enumerate(texts):
-        if lower.count(lower[index]) > 1:
-            stem = names[index]
-            names[index] = stem + text[len(stem) :].replace(".", "_")
-    return list(zip(paths, names))
+    return list(zip(paths, _distinct_names(paths, texts)))
 
 
 def open_image(path):
@@ -99,13 +95,19 @@ def open_image(path):
     ------
     Problem
         It cannot be opened.
+    Cancelled
+        Escape was pressed before or meanwhile; ImageJ's readers forget the one, and give nothing
+        or a first plane after the other.
     """
     remarks = []
+    _check_escape()
     _let_errors_pass()
     try:
         whole.check(path)
         if _is_for_imagej(path):
-            image = IJ.openImage(path)
+            is_avi = Opener().getFileType(path) == Opener.AVI
+            image = _open_avi(path) if is_avi else IJ.openImage(path)
+            remarks = whole.describe_pages(path)
         else:
             opened = BF.openImagePlus(path)
             image = opened[0] if opened else None
@@ -120,6 +122,7 @@ def open_image(path):
         )
     finally:
         IJ.redirectErrorMessages(False)
+    _check_escape()
     if image is None:
         raise Problem(
             "The file {} cannot be opened: it is damaged, or of a kind that is not known "
@@ -127,6 +130,21 @@ def open_image(path):
             code="read",
         )
     return image, remarks
+
+
+def _open_avi(path):
+    """Open an AVI whole or not at all, and without the dialog that ImageJ shows for each."""
+    reader = AVI_Reader()
+    stack = reader.makeStack(path, 1, 0, True, False, False)
+    error = reader.getErrorText()
+    if error:
+        raise Problem("The file {} cannot be read: {}".format(path, error), code="read")
+    return ImagePlus(File(path).getName(), stack) if stack is not None else None
+
+
+def _check_escape():
+    if IJ.escapePressed():
+        raise Cancelled()
 
 
 def _is_for_imagej(path):
@@ -178,15 +196,64 @@ def _let_errors_pass():
     IJ.redirectErrorMessages(True)
 
 
-def _walk(folder, skipped):
-    """Yield the files below a folder in natural order."""
-    entries = sorted(folder.listFiles() or [], key=lambda file: _natural(file.getName()))
-    for entry in entries:
+def _distinct_names(paths, texts):
+    """Give names of outputs that are not alike, as ``cellseg segment`` does.
+
+    Parameters
+    ----------
+    paths, texts
+        Of each image, and below the folder that is searched.
+    """
+
+    def with_ending(index):
+        stem = without_ending(texts[index])
+        return stem + texts[index][len(stem) :].replace(".", "_")
+
+    def with_hash(index):
+        file = File(paths[index])
+        place = File(file.getAbsoluteFile().getParentFile().getCanonicalPath(), file.getName())
+        digest = MessageDigest.getInstance("SHA-256").digest(to_bytes(place.getPath()))
+        return "{}_{}".format(with_ending(index), to_hex(digest)[:12])
+
+    names = [without_ending(text) for text in texts]
+    for scheme in (with_ending, with_hash):
+        counts = Counter(name.lower() for name in names)
+        names = [
+            scheme(index) if counts[name.lower()] > 1 else name for index, name in enumerate(names)
+        ]
+    return names
+
+
+def _walk(folder, seen):
+    """Yield the files below a folder in natural order.
+
+    Parameters
+    ----------
+    folder
+        File.
+    seen
+        Set of the paths of folders to pass over; those that are searched are added.
+
+    Raises
+    ------
+    Problem
+        A folder cannot be read.
+    """
+    files = folder.listFiles()
+    if files is None:
+        raise Problem(
+            "The folder {} cannot be read.".format(folder.getPath()),
+            "Ask for the permission, or give the folders that can be read one by one.",
+            "input",
+        )
+    for entry in sorted(files, key=lambda file: _natural(file.getName())):
         if entry.getName().startswith("."):
             continue
         if entry.isDirectory():
-            if entry.toPath().toAbsolutePath().normalize() != skipped and not _is_link(entry):
-                for path in _walk(entry, skipped):
+            place = entry.getCanonicalPath()
+            if place not in seen:
+                seen.add(place)
+                for path in _walk(entry, seen):
                     yield path
         elif not _is_output(entry):
             yield entry.getPath()
@@ -196,10 +263,6 @@ def _natural(name):
     """Give what sorts 2 before 10."""
     parts = re.split(r"(\d+)", name.lower())
     return [int(part) if part.isdigit() else part for part in parts], name
-
-
-def _is_link(entry):
-    return Files.isSymbolicLink(entry.toPath())
 
 
 def _is_output(entry):

@@ -5,6 +5,7 @@ from __future__ import unicode_literals
 from ij import ImageStack
 from ij.plugin.frame import RoiManager
 from ij.process import FloatProcessor, ShortProcessor
+from java.awt import Rectangle
 from java.io import File, IOException
 from java.nio.file import Files
 
@@ -15,6 +16,7 @@ from cellseg_jy.source import find_image
 
 SOURCES = ("auto", "manager", "overlay", "archive")
 OWN = (Parameter("source", "choice", "auto", SOURCES), Parameter("archive", "text", "", ()))
+_NAMED = 5
 
 
 def command(given):
@@ -22,13 +24,13 @@ def command(given):
     values = collect(OWN + (IMAGE,), given)
     image = find_image(values["image"])
     found = find_rois(image, values["source"], values["archive"])
-    areas = [roi for roi in found if roi.isArea()]
+    areas = [roi for roi in found if rois.is_object(roi)]
     if len(areas) < len(found):
-        tell(
-            "{} ROIs without an area (points, lines) were left out.".format(len(found) - len(areas))
-        )
+        text = "{} ROIs without an area (points, lines, texts, scale bars) were left out."
+        tell(text.format(len(found) - len(areas)))
     if not areas:
         raise Problem("None of the {} ROIs has an area.".format(len(found)), code="rois")
+    _tell_outside(image, areas)
     labels.show(paint(image, areas))
 
 
@@ -135,6 +137,29 @@ def _numbers(areas, n_slices):
         places.add((name[0], plane))
         numbers.append(name[0])
     return numbers
+
+
+def _tell_outside(image, areas):
+    """Name the ROIs that lie outside the image.
+
+    Raises
+    ------
+    Problem
+        That is so for all of them.
+    """
+    whole = Rectangle(0, 0, image.getWidth(), image.getHeight())
+    names = [
+        roi.getName() or "without a name" for roi in areas if not whole.intersects(roi.getBounds())
+    ]
+    if len(names) == len(areas):
+        raise Problem(
+            "None of the {} ROIs lies in {}.".format(len(areas), image.getTitle()),
+            "Choose the image that the ROIs belong to.",
+            "rois",
+        )
+    if names:
+        shown = ", ".join(names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
+        tell("{} ROIs left out (outside the image): {}.".format(len(names), shown))
 
 
 def _no_plane(roi, image):

@@ -88,6 +88,8 @@ def cut_out(image, bounds):
         part.setDisplayRange(image.getDisplayRangeMin(), image.getDisplayRangeMax())
     part.setCalibration(image.getCalibration().copy())
     part.setFileInfo(image.getOriginalFileInfo())  # it says whether a palette is colour
+    if image.getType() == ImagePlus.COLOR_256 and part.getType() != ImagePlus.COLOR_256:
+        part.setTypeToColor256()  # and so does this
     return part
 
 
@@ -99,6 +101,7 @@ def draw_disk(diameter_px, width, height):
     disk = OvalRoi(left, top, float(diameter_px), float(diameter_px))
     disk.setFillColor(_WHITE)
     disk.setName(DISK)
+    disk.setProperty(rois.NOTE, "1")
     if not has_display():
         return [disk]
     words = TextRoi(
@@ -106,4 +109,5 @@ def draw_disk(diameter_px, width, height):
     )
     words.setStrokeColor(Color.WHITE)
     words.setName(DISK + " text")
+    words.setProperty(rois.NOTE, "1")
     return [disk, words]

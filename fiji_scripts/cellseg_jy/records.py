@@ -16,7 +16,7 @@ from java.util.concurrent import TimeUnit
 from cellseg_jy.problems import Problem
 from cellseg_jy.settings import SETTINGS
 from cellseg_jy.source import file_path
-from cellseg_jy.texts import to_text
+from cellseg_jy.texts import to_hex, to_text
 
 FORMAT = 1
 _RUNNING_ONLY = ("batch_size", "device", "precision")
@@ -179,4 +179,4 @@ def _sha256(path):
             count = stream.read(chunk)
     finally:
         stream.close()
-    return "".join("{:02x}".format(byte & 0xFF) for byte in digest.digest())
+    return to_hex(digest.digest())

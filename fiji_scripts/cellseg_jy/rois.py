@@ -18,6 +18,12 @@ from cellseg_jy.problems import has_display
 
 MARK = "cellseg"
 """Property of the ROIs in an overlay that came from here; those of the user lack it."""
+NOTE = "cellseg_note"
+"""Property of ROIs that only show something, such as the disk of Preview Cells."""
+_BARS = ("|SB|", "|CB|")
+"""What ImageJ calls the parts of a scale bar and of a calibration bar."""
+_NO_AREAS = ("Text", "Image")
+"""Types of ROIs that ImageJ takes for rectangles."""
 _NAME = re.compile(r"(\d+)(?:-(\d+)-(\d+))?\Z")
 _LAST_GROUP = 255
 _COLOURS = 255
@@ -62,6 +68,13 @@ def parse_name(name):
     if not match:
         return None
     return tuple(int(part or 0) for part in match.groups())
+
+
+def is_object(roi):
+    """Say whether a ROI can be the outline of an object; lines, texts and scale bars cannot."""
+    if roi.getName() in _BARS or roi.getProperty(NOTE) is not None:
+        return False
+    return roi.isArea() and roi.getTypeAsString() not in _NO_AREAS
 
 
 def place(rois, source):

@@ -6,6 +6,7 @@ import json
 
 from ij import IJ, WindowManager
 from ij.plugin.frame import Recorder
+from java.awt import Rectangle
 from java.lang import Class
 from java.nio.file import Files, Paths
 
@@ -13,7 +14,7 @@ from cellseg_jy import labels, listing, outputs, records, results, rois, tables
 from cellseg_jy.engine import segment
 from cellseg_jy.npy import delete
 from cellseg_jy.parameters import IMAGE, Parameter, collect
-from cellseg_jy.problems import has_display, tell
+from cellseg_jy.problems import Problem, has_display, tell
 from cellseg_jy.settings import SETTINGS
 from cellseg_jy.source import Source, find_image
 from cellseg_jy.texts import to_text
@@ -173,12 +174,24 @@ def describe(outcome):
 
 
 def _area_selection(image):
-    """Give the selection to segment inside of, or None; one without an inside is named."""
+    """Give the selection to segment inside of, or None; one without an inside is named.
+
+    Raises
+    ------
+    Problem
+        It lies outside the image.
+    """
     selection = image.getRoi()
     if selection is None:
         return None
     bounds = selection.getBounds()
     if selection.isArea() and bounds.width > 0 and bounds.height > 0:
+        if not bounds.intersects(Rectangle(0, 0, image.getWidth(), image.getHeight())):
+            raise Problem(
+                "The selection lies outside the image {}.".format(image.getTitle()),
+                "Move it into the image, or remove it: Edit > Selection > Select None.",
+                "image",
+            )
         return selection
     tell("The selection has no inside, so the whole image is segmented.")
     return None

@@ -8,8 +8,10 @@ import jarray
 from ij import CompositeImage, ImagePlus, WindowManager
 from ij.io import FileInfo
 from java.awt import Rectangle
-from java.io import File
+from java.awt.image import IndexColorModel
+from java.io import File, IOException
 from java.lang import Thread
+from javax.imageio import ImageIO
 
 from cellseg_jy.problems import Problem
 
@@ -38,7 +40,8 @@ _DEPTH = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """What a file calls the distance of its planes."""
-_SIGN_BIT = 0x8000
+SIGN_BIT = 0x8000
+"""What ImageJ keeps signed 16-bit numbers higher by."""
 
 
 def find_image(title=""):
@@ -76,6 +79,11 @@ def file_path(image):
     return file.getCanonicalPath() if file.isFile() else ""
 
 
+def is_signed(image):
+    """Say whether the numbers of an image are signed ones of 16 bits."""
+    return image.getBitDepth() == 16 and image.getLocalCalibration().isSigned16Bit()
+
+
 class Source(object):
     """An image, or a rectangle of it, ready to be written for the engine.
 
@@ -101,9 +109,7 @@ class Source(object):
         self.is_part = not self.bounds.equals(whole)
         _, _, self.n_channels, self.n_slices, self.n_frames = image.getDimensions()
         self._is_rgb = image.getBitDepth() == 24 or _shows_palette(image)
-        self._is_signed = image.getBitDepth() == 16 and (
-            image.getLocalCalibration().isSigned16Bit()
-        )
+        self._is_signed = is_signed(image)
         self._request = None
         self._set_axes()
 
@@ -148,7 +154,7 @@ class Source(object):
             processor = processor.crop()
         if self._is_signed:
             processor = processor.duplicate()
-            processor.xor(_SIGN_BIT)  # ImageJ keeps signed numbers 32,768 higher
+            processor.xor(SIGN_BIT)
         if not self._is_rgb:
             return [processor.getPixels()]
         colours = [jarray.zeros(processor.getPixelCount(), str("b")) for _ in range(3)]
@@ -225,21 +231,45 @@ def _is_colour_file(image):
 def _shows_palette(image):
     """Say whether the colours of an 8-bit image are its content, as in a palette PNG.
 
-    In an image of ImageJ, and where they rise with the value, they only tint intensities.
+    They are after Image > Type > 8-bit Color, and where its file has them. In a file of ImageJ,
+    and where they rise with the value, they only tint intensities, as tables that users choose.
     """
-    if image.getType() != ImagePlus.COLOR_256 or isinstance(image, CompositeImage):
+    if image.getBitDepth() != 8 or isinstance(image, CompositeImage):
         return False
+    processor = image.getProcessor()
+    if not processor.isColorLut():
+        return False
+    # ImageJ 1.54 says so of images that it converted, not of those that it opened.
+    if image.getType() == ImagePlus.COLOR_256 and not processor.isPseudoColorLut():
+        return True
     info = image.getOriginalFileInfo()
     if info is None or (info.description or "").startswith("ImageJ"):
         return False
-    processor = image.getProcessor()
-    used = int(image.getStatistics().max) + 1
-    table = processor.getLut()
-    rising = True
-    for colours in (table.getRed, table.getGreen, table.getBlue):
-        values = [colours(n) for n in range(used)]
-        rising = rising and all(a <= b for a, b in zip(values, values[1:]))
-    return not rising
+    stack = image.getStack()
+    planes = (stack.getProcessor(n) for n in range(1, stack.getSize() + 1))
+    used = int(max(plane.getStatistics().max for plane in planes)) + 1
+    tables = [table[:used] for table in _colours(processor.getLut())]
+    if tables != [table[:used] for table in _file_colours(info)]:
+        return False
+    return any(a > b for table in tables for a, b in zip(table, table[1:]))
+
+
+def _file_colours(info):
+    """Give the reds, greens and blues of the palette that a file has, or nothing."""
+    if info.lutSize > 0 and info.reds is not None:
+        return [[byte & 0xFF for byte in table] for table in (info.reds, info.greens, info.blues)]
+    file = File(info.directory or "", info.fileName or "")
+    try:
+        picture = ImageIO.read(file) if file.isFile() else None
+    except IOException:
+        return []
+    model = picture.getColorModel() if picture is not None else None
+    return _colours(model) if isinstance(model, IndexColorModel) else []
+
+
+def _colours(model):
+    numbers = range(model.getMapSize())
+    return [[read(n) for n in numbers] for read in (model.getRed, model.getGreen, model.getBlue)]
 
 
 def _closed(image):

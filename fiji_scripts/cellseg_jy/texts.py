@@ -15,6 +15,11 @@ def to_bytes(text, charset="UTF-8"):
     return String(text).getBytes(charset)
 
 
+def to_hex(data):
+    """Give bytes of Java as hexadecimal digits."""
+    return "".join("{:02x}".format(byte & 0xFF) for byte in data)
+
+
 def as_text(value):
     """Give text of anything, also of byte strings that are no ASCII."""
     if isinstance(value, unicode):

@@ -11,9 +11,10 @@ from java.nio import ByteBuffer
 from java.util.regex import Pattern
 
 from cellseg_jy import outputs, rois
+from cellseg_jy.labels import MAX_EXACT_FLOAT
 from cellseg_jy.parameters import IMAGE, Parameter, collect
 from cellseg_jy.problems import Problem, has_display, tell
-from cellseg_jy.source import find_image
+from cellseg_jy.source import SIGN_BIT, find_image, is_signed
 
 OWN = (
     Parameter("add_to_roi_manager", "boolean", True, ()),
@@ -100,12 +101,17 @@ def _trace_plane(image, processor):
 
 def _bands(image, processor):
     """Yield 16-bit planes with the labels from base + 1 on; 32-bit labels take several."""
+    statistics = processor.getStatistics()
+    if statistics.min < (SIGN_BIT if is_signed(image) else 0):
+        raise _no_labels(image, "it has negative numbers")
+    if is_signed(image):
+        processor = processor.duplicate()
+        processor.xor(SIGN_BIT)
     if processor.getBitDepth() != 32:
         yield 0, processor.convertToShort(False)
         return
-    statistics = processor.getStatistics()
-    if statistics.min < 0:
-        raise _no_labels(image, "it has negative numbers")
+    if statistics.max > MAX_EXACT_FLOAT:
+        raise _no_labels(image, "it has numbers above {}".format(MAX_EXACT_FLOAT))
     for base in range(0, int(statistics.max) + 1, _BAND):
         rest = processor.duplicate()
         rest.subtract(base)

@@ -12,6 +12,7 @@ from cellseg_jy import launch, npy
 from cellseg_jy.parameters import Parameter
 from cellseg_jy.problems import Problem, has_display
 from cellseg_jy.source import file_path
+from cellseg_jy.texts import to_hex
 
 CHANNELS = (
     Parameter("channel", "text", "auto", ()),
@@ -91,4 +92,4 @@ def hash_rois(rois):
         plain.setStrokeColor(None)  # ImageJ changes it when a ROI is selected
         plain.setGroup(0)
         digest.update(RoiEncoder.saveAsByteArray(plain))
-    return "".join("{:02x}".format(byte & 0xFF) for byte in digest.digest())
+    return to_hex(digest.digest())

@@ -40,7 +40,7 @@ _OME_IMAGE = re.compile(r"<(?:\w+:)?Image\s")
 def check(path):
     """Refuse a file that ends before its pixels do; ImageJ would fill them up.
 
-    TIFF, JPEG, PGM and FITS are looked at; of other kinds the reader finds it.
+    TIFF, JPEG, GIF, PGM and FITS are looked at; of other kinds the reader finds it.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def check(path):
             _check_length(path, _pgm_end(_read(path, _HEAD_BYTES)))
         elif kind == Opener.FITS:
             _check_length(path, _fits_end(_read(path, _HEAD_BYTES)))
-        elif kind == Opener.JPEG and not _jpeg_is_complete(_read(path, _ALL)):
+        elif kind in _COMPLETE and not _COMPLETE[kind](_read(path, _ALL)):
             raise Problem(
                 "The file {} is truncated: it ends before the image does.".format(path), code="read"
             )
@@ -78,6 +78,21 @@ def is_ome_stack(path):
     colours = max(1, pages[0].samplesPerPixel)
     is_stack = any(size > (colours if letter == "C" else 1) for letter, size in sizes)
     return is_stack or len(_OME_IMAGE.findall(text)) > 1
+
+
+def describe_pages(path):
+    """Say in one sentence if a TIFF has pages of several sizes or types.
+
+    ImageJ opens the first page of those alone.
+    """
+    try:
+        pages = _pages(path) if Opener().getFileType(path) in _TIFF_TYPES else []
+    except IOException:
+        return []
+    if len(set((page.width, page.height, page.fileType) for page in pages)) < 2:
+        return []
+    text = "The file {} holds {} images of different sizes or types; the first is read."
+    return [text.format(File(path).getName(), len(pages))]
 
 
 def _check_length(path, end):
@@ -164,3 +179,11 @@ def _jpeg_is_complete(data):
                 return False
             position = match.start()
     return False
+
+
+def _gif_is_complete(data):
+    """Say whether a GIF file ends with its trailer; zeros may follow it."""
+    return data.rstrip("\u0000").endswith(";")
+
+
+_COMPLETE = {Opener.JPEG: _jpeg_is_complete, Opener.GIF: _gif_is_complete}

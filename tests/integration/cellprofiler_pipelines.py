@@ -40,10 +40,12 @@ def main() -> int:
         "stacks": stacks_with_exact_labels(),
         "volumes": volumes(),
         "pairs": pairs(),
+        "pairs-in-planes": pairs_in_planes(),
         "measured": measured_diameter("CellSeg_DiameterUsed_First"),
         "no-diameter": measured_diameter("Threshold_FinalThreshold_First"),
         "two-channels": two_channels(),
         "colour": colour(),
+        "colour-stack": colour(is_stack=True),
         "no-model": assemble([*load_images({"DNA": ""}), cells(model="gone"), export()]),
     }
     if more:
@@ -204,6 +206,20 @@ def pairs() -> Any:
     return assemble([*modules, export()])
 
 
+def pairs_in_planes() -> Any:
+    """Give one that finds cells and nuclei of a stack plane by plane, and relates them."""
+    module = cells(
+        "Cells",
+        wants_nuclei="Yes, found here with a second model",
+        nuclei_image="DNA",
+        nuclei_model="nuclei",
+        use_advanced=True,
+        stitch_threshold=0.0,
+    )
+    kept = [*keep_labels("Cells", "npy"), *keep_labels("NucleiOfCells", "npy")]
+    return assemble([*load_images({"DNA": ""}, is_stack=True), module, *kept, export()])
+
+
 def measured_diameter(measurement: str) -> Any:
     """Give one where the diameter of the second IdentifyCells is a measurement."""
     second = cells(
@@ -218,9 +234,9 @@ def two_channels() -> Any:
     return assemble([*loaded, cells(second_image="Other"), export()])
 
 
-def colour() -> Any:
-    """Give one that loads a colour image."""
-    loaded = load_images({"DNA": ""})
+def colour(is_stack: bool = False) -> Any:
+    """Give one that loads a colour image; CellProfiler makes a grey one three equal colours."""
+    loaded = load_images({"DNA": ""}, is_stack=is_stack)
     loaded[2].single_load_as_choice.value = "Color image"
     return assemble([*loaded, cells(), export()])
 

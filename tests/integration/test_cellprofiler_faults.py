@@ -20,6 +20,7 @@ IMAGES = {
     "two shapes": {"a_dna": DISKS, "a_other": DISKS[:-8]},
     "colour": {"a": np.stack([DISKS // 16, DISKS // 20, DISKS // 40], -1).astype(np.uint8)},
     "stack": {"a": np.stack([DISKS] * 4)},
+    "grey in colours": {"a": np.stack([DISKS // 16] * 3, -1).astype(np.uint8)},
 }
 DAMAGED = (
     "revision 99",
@@ -117,6 +118,7 @@ def refused(
         "no-diameter": ("no-diameter", images["one"]),
         "two-channels": ("two-channels", images["two shapes"]),
         "colour": ("colour", images["colour"]),
+        "colour-stack": ("colour-stack", images["stack"]),
     }
     tasks.update({name: (damaged[name], images["one"]) for name in DAMAGED})
     outcomes = host.run_all(list(tasks.values()), tmp_path_factory.mktemp("refused"))
@@ -148,6 +150,7 @@ def values(text: str) -> list[str]:
         ("no-diameter", "Threshold_FinalThreshold_First gives nan as diameter"),
         ("two-channels", "120 x 140 and 128 x 140"),
         ("colour", "grayscale"),
+        ("colour-stack", "has the dimensions 4 x 128 x 140 x 3, but must have planes, rows and"),
         ("revision 99", "knows revisions 1 to 4. Install a newer one: cellseg install"),
         ("too few", "holds 42 settings of IdentifyCells where revision 4 has 43"),
         ("too many", "holds 44 settings of IdentifyCells where revision 4 has 43"),
@@ -296,6 +299,28 @@ def test_a_damaged_client_stops_the_run_with_its_sentence(
     (outcome,) = host.run_all([("basic", images["one"])], tmp_path / "out", plugins=plugins)
     assert outcome.code == 1
     assert "The part of IdentifyCells that talks to the engine is missing" in outcome.log
+
+
+def test_a_grey_image_in_colours_is_grayscale(
+    host: Host, images: dict[str, Path], tmp_path: Path
+) -> None:
+    (outcome,) = host.run_all([("colour", images["grey in colours"])], tmp_path / "out")
+    assert outcome.code == 0, outcome.log
+    assert len(outcome.table("Nuclei")) == len(PLACES)
+
+
+def test_probability_and_flow_need_names_of_their_own(
+    host: Host, images: dict[str, Path], tmp_path: Path
+) -> None:
+    text = host.pipeline("basic").read_text(encoding="utf-8")
+    changed = re.sub(r"(Keep the .* image\?):No", r"\1:Yes", text)
+    changed = changed.replace(":CellFlow", ":CellProbability")
+    assert changed.count("image?:Yes") == changed.count(":CellProbability") == 2
+    path = tmp_path / "names.cppipe"
+    path.write_text(changed, encoding="utf-8")
+    (outcome,) = host.run_all([(path, images["one"])], tmp_path / "out")
+    assert outcome.code == 1
+    assert "flow image: Probability and flow need different names." in outcome.log
 
 
 def test_a_stack_without_process_as_3d_is_read_as_one_plane(

@@ -197,6 +197,18 @@ def test_a_stack_as_one_volume_has_the_depth_of_namesandtypes(host: Host, tmp_pa
         assert float(row["CellSeg_FlowError"]) < 0.4
 
 
+def test_both_models_of_a_volume_are_recorded(host: Host, tmp_path: Path) -> None:
+    text = host.pipeline("volumes").read_text(encoding="utf-8")
+    path = tmp_path / "two.cppipe"
+    path.write_text(text.replace("side views:same", "side views:generalist"), encoding="utf-8")
+    images = write(tmp_path / "images", {"a": np.stack([draw_disks([(20, 20)], (40, 44))] * 4)})
+    (outcome,) = host.run_all([(path, images)], tmp_path / "out")
+    assert outcome.code == 0, outcome.log
+    (row,) = outcome.table("Image")
+    assert row["CellSeg_Model_Nuclei"] == "nuclei and generalist"
+    assert len(row["CellSeg_WeightsSHA256_Nuclei"].split()) == 2
+
+
 def test_the_example_for_stacks_on_a_real_one(host: Host, shared: Path, tmp_path: Path) -> None:
     folder = shared / "data/volumes/val"
     image = tifffile.imread(folder / "img3d_img.tif")

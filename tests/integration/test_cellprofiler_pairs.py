@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.integration.cellprofiler_host import Host, Outcome, get_host
-from tests.integration.cellprofiler_images import draw_disks, write
+from tests.integration.cellprofiler_images import PLACES, draw_disks, write
 
 SHAPE = (120, 200)
 CELL_PX, NUCLEUS_PX = 40.0, 16.0
@@ -88,6 +90,16 @@ def test_nuclei_are_found_with_a_second_model(pairs: Outcome) -> None:
     children = column(pairs, "Found", "Children_OfFound_Count")
     assert children[outside - 1] == 0
     assert sum(children) == 4
+
+
+def test_planes_that_are_not_linked_are_not_for_nuclei_either(host: Host, tmp_path: Path) -> None:
+    images = write(tmp_path / "images", {"a": np.stack([draw_disks(PLACES)] * 2)})
+    outcome = host.run("pairs-in-planes", images, tmp_path / "out")
+    assert outcome.code == 0, outcome.log
+    first, second = outcome.labels("NucleiOfCells")
+    assert not np.intersect1d(first[first > 0], second[second > 0]).size
+    assert outcome.labels("Cells").max() == 2 * len(PLACES)
+    assert 0 not in column(outcome, "Cells", "Parent_NucleiOfCells")
 
 
 def test_only_pairs_are_kept_when_asked(pairs: Outcome) -> None:

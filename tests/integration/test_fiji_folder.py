@@ -173,6 +173,9 @@ def test_names_that_would_be_alike_are_told_apart(
     found = sorted(path.name for path in out.glob("*_labels.tif"))
     assert found == ["a_tif_labels.tif", "a_tiff_labels.tif", "b_labels.tif"]
     assert isinstance(roifile.roiread(out / "b_rois.zip"), list)
+    assert run(host, tmp_path / "in" / ".." / "same", out) == "done", host.printed
+    rows = (out / "summary.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert len(rows) == 3, "an image is the same however its folder is typed"
 
 
 @pytest.mark.parametrize(

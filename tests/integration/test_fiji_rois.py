@@ -157,6 +157,59 @@ def test_more_than_65535_labels_there_and_back(fiji: ImageJ, tmp_path: Path) -> 
     np.testing.assert_array_equal(back, labels)
 
 
+def test_labels_with_a_sign_are_those_of_the_file(fiji: ImageJ, tmp_path: Path) -> None:
+    labels, path = awkward_plane().astype(np.int16), tmp_path / "signed.tif"
+    tifffile.imwrite(path, labels)  # ImageJ keeps its 0 as 32,768
+    title = labels_to_rois(fiji, path)
+    names = [entry[0] for entry in fiji.python(LOOK.format(title=title))]
+    assert names == [f"{label:04d}" for label in np.unique(labels)[1:].tolist()]
+    fiji.macro(f'selectImage("{title}"); run("ROIs To Labels", "source=overlay");')
+    np.testing.assert_array_equal(saved_labels(fiji, f"{title}-labels", tmp_path), labels)
+    again = labels_to_rois(fiji, path)  # the pixels were not changed
+    assert [entry[0] for entry in fiji.python(LOOK.format(title=again))] == names
+
+
+def test_texts_scale_bars_and_the_disk_of_a_preview_are_no_objects(
+    fiji: ImageJ, tmp_path: Path
+) -> None:
+    image = write(tmp_path / "image.tif", np.zeros((40, 50), np.uint8), "YX")
+    fiji.macro(
+        f'open("{image}"); makeText("a note", 2, 2); Overlay.addSelection; run("Select None");'
+        'run("Scale Bar...", "width=10 height=4 overlay");'
+        "makeOval(20, 20, 12, 12); Overlay.addSelection; Overlay.show;"
+        'run("Select None");'
+    )
+    fiji.python(
+        "from ij import WindowManager\n"
+        "from cellseg_jy.preview import draw_disk\n"
+        "overlay = WindowManager.getImage('image.tif').getOverlay()\n"
+        "for roi in draw_disk(9.0, 50, 40): overlay.add(roi)"
+    )
+    fiji.macro('selectImage("image.tif"); run("ROIs To Labels", "");')
+    labels = saved_labels(fiji, "image.tif-labels", tmp_path)
+    places = np.argwhere(labels)
+    assert [places.min(axis=0).tolist(), places.max(axis=0).tolist()] == [[20, 20], [31, 31]]
+    assert sorted(np.unique(labels)) == [0, 1]
+    told = " ROIs without an area (points, lines, texts, scale bars) were left out."
+    assert f"CellSeg: 4{told}" in fiji.printed
+
+
+def test_rois_outside_the_image_are_named(fiji: ImageJ, tmp_path: Path) -> None:
+    image = write(tmp_path / "image.tif", np.zeros((40, 50), np.uint8), "YX")
+    archive = tmp_path / "rois.zip"
+    large = np.zeros((80, 90), np.int32)
+    large[5:9, 5:9], large[60:70, 60:70] = 1, 2
+    archive.write_bytes(encode_rois(large, "YX"))
+    fiji.macro(f'open("{image}"); run("ROIs To Labels", "archive=[{archive}]");')
+    labels = saved_labels(fiji, "image.tif-labels", tmp_path)
+    np.testing.assert_array_equal(labels, large[:40, :50])
+    assert "1 ROIs left out (outside the image): 0002." in fiji.printed
+    archive.write_bytes(encode_rois(np.where(large == 2, 2, 0), "YX"))
+    macro = f'selectImage("image.tif"); run("ROIs To Labels", "archive=[{archive}]"); return "on";'
+    assert fiji.macro(macro) == ABORTED
+    assert "None of the 1 ROIs lies in image.tif." in fiji.printed
+
+
 def test_rois_of_others_are_numbered_and_points_left_out(fiji: ImageJ, tmp_path: Path) -> None:
     image = write(tmp_path / "image.tif", np.zeros((40, 50), np.uint8), "YX")
     fiji.macro(
@@ -169,7 +222,7 @@ def test_rois_of_others_are_numbered_and_points_left_out(fiji: ImageJ, tmp_path:
     assert sorted(np.unique(labels)) == [0, 1, 2]
     assert np.array_equal(np.argwhere(labels == 1).min(axis=0), [3, 2])
     assert np.count_nonzero(labels == 1) == 50
-    assert "1 ROIs without an area (points, lines) were left out." in fiji.printed
+    assert "1 ROIs without an area (points, lines, texts" in fiji.printed
     assert "The names of the ROIs are no labels" in fiji.printed
 
 
@@ -178,6 +231,8 @@ def test_rois_of_others_are_numbered_and_points_left_out(fiji: ImageJ, tmp_path:
     [
         (np.full((20, 20), 0.5, np.float32), "it has numbers that are not whole"),
         (np.full((20, 20), -1, np.float32), "it has negative numbers"),
+        (np.full((20, 20), -1, np.int16), "it has negative numbers"),
+        (np.full((20, 20), 3e7, np.float32), "it has numbers above 16777216"),
         (np.zeros((20, 20, 3), np.uint8), "it has colours or channels"),
     ],
 )

@@ -156,6 +156,16 @@ def test_no_image_open(fiji: ImageJ) -> None:
 # --- what the engine says -------------------------------------------------------------------------
 
 
+def test_a_selection_outside_the_image_is_refused(fiji: ImageJ, cells: Path) -> None:
+    fiji.macro(f'open("{cells}");')
+    fiji.python(
+        "from ij import WindowManager\nWindowManager.getImage('cells.tif').setRoi(-50, -50, 20, 20)"
+    )
+    printed = fails(fiji, 'selectImage("cells.tif"); run("Segment Cells", "model=fake");')
+    assert "The selection lies outside the image cells.tif. Move it into the image" in printed
+    assert "cells.tif-labels" not in titles(fiji)
+
+
 def test_a_refusal_comes_in_the_engines_words(fiji: ImageJ, tmp_path: Path) -> None:
     path = tmp_path / "nan.tif"
     tifffile.imwrite(path, np.zeros((20, 20), np.float32))

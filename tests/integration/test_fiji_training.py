@@ -252,11 +252,11 @@ def test_overlapping_rois_are_settled_and_it_is_said(fiji: ImageJ, plate: Path) 
         ("", "There are no ROIs in the overlay of the image."),
         (
             f'makeLine(1, 1, 20, 20); Roi.setName("a line"); {DRAWN}',
-            "1 of the ROIs are no areas (lines, points): a line.",
+            "1 of the ROIs are no areas (lines, points, texts): a line.",
         ),
         (
             f'makePoint(9, 9); Roi.setName("spot"); {DRAWN} {SQUARE} {DRAWN}',
-            "are no areas (lines, points): spot.",
+            "are no areas (lines, points, texts): spot.",
         ),
         (
             f'{SQUARE} Roi.setPosition(3); Roi.setName("other"); {DRAWN}',

@@ -399,6 +399,13 @@ def test_jpeg_is_no_label_image(tmp_path: Path) -> None:
     assert "Supported are .png, .tif, .tiff." in str(caught.value)
 
 
+def test_jpeg_in_a_tiff_is_no_label_image(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tif", sample(64, 64, dtype="u1"), compression="jpeg")
+    assert read_image(path).axes == "YX"
+    with pytest.raises(ReadError, match="no label image: it is compressed as JPEG"):
+        read_labels(path)
+
+
 def test_several_channels_are_no_label_image(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tif", sample(2, 5, 6), imagej=True, metadata={"axes": "CYX"})
     with pytest.raises(ReadError, match="it has 2 channels"):

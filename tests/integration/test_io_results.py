@@ -44,7 +44,10 @@ def some_labels(*shape: int, largest: int = 900) -> np.ndarray:
 @pytest.mark.parametrize("largest", [900, 65_535, 65_536, 70_000])
 @pytest.mark.parametrize(
     ("axes", "shape"),
-    [("YX", (30, 40)), ("ZYX", (3, 30, 40)), ("TYX", (3, 30, 40)), ("TZYX", (2, 3, 30, 40))],
+    [
+        *[("YX", (30, 40)), ("ZYX", (3, 30, 40)), ("TYX", (3, 30, 40)), ("TZYX", (2, 3, 30, 40))],
+        *[("YX", (30, 1)), ("ZYX", (3, 30, 1)), ("TYX", (3, 1, 1)), ("TZYX", (2, 3, 1, 1))],
+    ],
 )
 def test_labels_round_trip(tmp_path: Path, largest: int, axes: str, shape: tuple[int, ...]) -> None:
     labels = some_labels(*shape, largest=largest)
@@ -79,6 +82,16 @@ def test_labels_claim_no_pixel_size_that_is_not_known(
     path = tmp_path / "x_labels.tif"
     write_labels(path, some_labels(3, 8, 9), "ZYX", sizes)
     assert read_image(path).pixel_size_um == {}
+
+
+@pytest.mark.parametrize(("largest", "um"), [(5, 1e-10), (5, 1e10), (70_000, 1e-7), (70_000, 1e15)])
+def test_pixel_sizes_that_tiff_has_no_fraction_for(tmp_path: Path, largest: int, um: float) -> None:
+    labels = some_labels(8, 9, largest=largest)
+    write_labels(tmp_path / "x.tif", labels, "YX", {"Y": um, "X": um})
+    image = read_image(tmp_path / "x.tif")
+    assert np.array_equal(image.pixels, labels)
+    expected = {} if largest == 5 else {"Y": um, "X": um}
+    assert image.pixel_size_um == pytest.approx(expected)
 
 
 def test_labels_of_another_axis_order(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from roifile import ROI_TYPE, ImagejRoi
 
 from cellseg_engine.io import roi_archive
 from cellseg_engine.io.roi_archive import encode_traced, make_archive
+from cellseg_engine.io.rois import encode_rois
 
 
 def by_roifile(loop: np.ndarray, name: str, place: tuple[int, int, int]) -> bytes:
@@ -40,6 +41,21 @@ def test_they_are_those_of_roifile(
     names = [f"{n + 1:04}-3-1" for n in range(len(loops))]
     made = encode_traced(arrays, names, [place] * len(loops))
     assert made == [by_roifile(loop, name, place) for loop, name in zip(arrays, names, strict=True)]
+
+
+@pytest.mark.parametrize(("n_teeth", "is_traced"), [(16_383, True), (16_384, False)])
+def test_an_object_may_have_more_corners_than_a_traced_roi_can_count(
+    n_teeth: int, is_traced: bool
+) -> None:
+    comb = np.zeros((2, 2 * n_teeth), np.int32)
+    comb[1] = comb[0, ::2] = 1
+    with zipfile.ZipFile(io.BytesIO(encode_rois(comb, "YX"))) as archive:
+        roi = ImagejRoi.frombytes(archive.read("0001.roi"))
+    assert (roi.roitype == ROI_TYPE.TRACED) == is_traced
+    corners = roi.coordinates() if is_traced else roi.coordinates(multi=True)[0][:-1]
+    assert len(corners) == 4 * n_teeth + 2
+    x, y = np.asarray(corners, np.float64).T
+    assert abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) == 2 * comb.sum()
 
 
 @given(contents=st.lists(st.binary(max_size=300), max_size=9))

@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 from cellseg_engine.core.axes import to_planes
 from cellseg_engine.core.metrics import score_image
 from cellseg_engine.core.volume_flows import volume_flows
+from cellseg_engine.core.volumes import scaled_volume_shape
 from cellseg_engine.errors import AxesError, CancelledError, MemoryNeededError, SettingsError
 from cellseg_engine.pipeline import volume_masks
-from cellseg_engine.pipeline.blocks import CUT_WARNING, largest_window, plan_blocks, window_size
+from cellseg_engine.pipeline.blocks import (
+    CUT_WARNING,
+    MAX_GROWTH,
+    largest_window,
+    plan_blocks,
+    window_size,
+)
 from cellseg_engine.pipeline.memory import (
     VolumePlan,
     available_bytes,
@@ -271,6 +278,8 @@ def test_anisotropy_comes_from_the_calibration_or_is_given() -> None:
     sizes = {"Z": 2.0, "Y": 0.5, "X": 0.5}
     found = find_anisotropy(make_settings(), sizes)
     assert (found.value, found.source, found.warnings) == (4.0, "calibration", ())
+    thin = find_anisotropy(make_settings(), {"Z": 0.3, "Y": 0.1, "X": 0.1})
+    assert scaled_volume_shape((10, 20, 20), 1.0, thin.value) == (30, 20, 20)
     given_too = find_anisotropy(make_settings(anisotropy="4.1"), sizes)
     assert (given_too.value, given_too.source) == (4.1, "given")
     unknown = find_anisotropy(make_settings(), {"Y": 0.5, "X": 0.5})
@@ -338,6 +347,11 @@ PLAN = VolumePlan(
     n_frames=1,
     copied_bytes=0,
 )
+
+
+def test_a_block_has_no_more_voxels_than_the_kernels_can_count() -> None:
+    assert block_voxels(500) == 500**3
+    assert MAX_GROWTH * block_voxels(10_000) < 2**32
 
 
 def refusal(plan: VolumePlan, available: int) -> str:

@@ -377,3 +377,14 @@ def test_a_part_of_a_volume_has_the_flows_of_the_whole(
     is_seen = ~np.isin(window, [0, *np.unique(window[[0, -1]])])
     assert np.unique(window[is_seen]).size >= 9
     np.testing.assert_allclose(part[:, is_seen], whole[:, is_seen], atol=1e-5)
+
+
+@pytest.mark.parametrize("anisotropy", [0.4, 1.7])
+def test_the_flows_of_an_object_do_not_depend_on_the_others(anisotropy: float) -> None:
+    labels = tissue()
+    found = volume_flows(labels, "v3", anisotropy)
+    assert not found[:, labels == 0].any()
+    for label in range(1, labels.max() + 1):
+        mine = labels == label
+        alone = volume_flows(np.where(mine, labels, 0), "v3", anisotropy)
+        np.testing.assert_array_equal(found[:, mine], alone[:, mine])

@@ -203,6 +203,26 @@ def test_8_bit_colour_is_colour_and_a_look_up_table_is_not(java: Java, tmp_path:
     np.testing.assert_array_equal(to_array(grey).array, colours[..., 0])
 
 
+def test_the_palette_of_a_file_is_colour_whatever_is_selected(java: Java, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(3).integers(0, 200, (20, 24), np.uint8)
+    pixels[:5, :5] = 0
+    colours = np.random.default_rng(4).integers(0, 65536, (3, 256), np.uint16)
+    path = tmp_path / "palette.tif"
+    tifffile.imwrite(path, pixels, photometric="palette", colormap=colours)
+    picture = java("ij.IJ").openImage(str(path))
+    picture.setRoi(0, 0, 5, 5)
+    found = to_array(picture)
+    assert found.axes == "YXS"
+    np.testing.assert_array_equal(found.array, (colours >> 8).astype(np.uint8).T[pixels])
+    picture.setLut(cellseg_imagej.labels_to_imageplus(np.eye(3, dtype=int)).getLuts()[0])
+    np.testing.assert_array_equal(to_array(picture).array, pixels)
+    ramp = np.arange(256, dtype=np.uint16) * 257
+    tifffile.imwrite(
+        path, pixels, photometric="palette", colormap=np.stack([ramp, ramp // 2, ramp])
+    )
+    np.testing.assert_array_equal(to_array(java("ij.IJ").openImage(str(path))).array, pixels)
+
+
 def test_numbers_that_imagej_does_not_have() -> None:
     for exact in (np.array([[-5, 1 << 24]], np.int64), np.array([[0.5, np.nan]])):
         found = to_array(to_imageplus(exact)).array

@@ -173,14 +173,19 @@ def test_kinds_of_rois_that_are_areas(java: Java) -> None:
     )
 
 
-def test_lines_and_points_are_refused_by_name(java: Java) -> None:
+def test_lines_points_and_scale_bars_are_refused_by_name(java: Java) -> None:
     rois = open_rois(
         java("ij.gui.Roi")(2, 3, 6, 4),
         java("ij.gui.Line")(1, 1, 9, 9),
         java("ij.gui.PointRoi")(5, 5),
-        names=["cell", "scale", "seed"],
+        java("ij.gui.TextRoi")(3, 3, "10 um"),
+        java("ij.gui.Roi")(30, 36, 9, 2),
+        names=["cell", "scale", "seed", "length", "|SB|"],
     )
-    sentence = r"2 of 3 ROIs have no area: scale \(straight line\), seed \(point\)"
+    sentence = (
+        r"4 of 5 ROIs have no area: scale \(straight line\), seed \(point\), length \(text\), "
+        r"\|SB\| \(rectangle\)"
+    )
     with pytest.raises(RoiError, match=sentence):
         rois_to_labels(rois, blank())
 
