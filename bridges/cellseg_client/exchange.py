@@ -27,8 +27,16 @@ def check_array(array: Any) -> np.ndarray:
     Raises
     ------
     RefusedError
-        It is something else.
+        It is something else, or has masked pixels.
     """
+    if np.ma.is_masked(array):
+        raise RefusedError(
+            "The image has masked pixels ({} of {}), and masks are not used. Give the values that "
+            "they shall have, for example image.filled(0).".format(
+                np.ma.getmaskarray(array).sum(), array.size
+            ),
+            code="image",
+        )
     image: np.ndarray = np.asarray(array)
     if image.dtype.kind not in "buif" or image.dtype.itemsize > _LARGEST_ITEM_BYTES:
         raise RefusedError(

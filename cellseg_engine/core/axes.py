@@ -113,8 +113,14 @@ def to_planes(image: np.ndarray, axes: str | None = None) -> PlaneStack:
     AxesError
         See `check_axes`; also for colour samples that are not 3 (or 4 with an alpha, dropped).
     ImageError
-        No pixels, or a dtype that is not a real number.
+        No pixels, a dtype that is not a real number, or masked pixels.
     """
+    if np.ma.is_masked(image):
+        n_masked = np.ma.getmaskarray(image).sum()
+        raise ImageError(
+            f"The image has masked pixels ({n_masked} of {image.size}), and masks are not used. "
+            "Give the values that they shall have, for example image.filled(0)."
+        )
     image = np.asarray(image)
     if image.dtype.kind not in "buif":
         raise ImageError(

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellseg_client.errors import RefusedError
+from cellseg_client.exchange import check_array
 from cellseg_engine.core.axes import check_axes, check_finite, to_planes
 from cellseg_engine.errors import AxesError, ImageError
 
@@ -70,6 +72,16 @@ def test_images_without_pixels_or_numbers_are_refused() -> None:
         to_planes(np.zeros((0, 5)))
     with pytest.raises(ImageError, match="dtype complex128"):
         to_planes(np.zeros((2, 2), complex))
+
+
+def test_masked_pixels_are_refused_and_an_empty_mask_is_not() -> None:
+    image = np.ma.masked_greater(np.arange(4.0).reshape(2, 2), 2)
+    for refuse, error in ((to_planes, ImageError), (check_array, RefusedError)):
+        with pytest.raises(error, match=r"masked pixels \(1 of 4\)"):
+            refuse(image)
+    whole = np.ma.masked_greater(image.data, 9)
+    assert to_planes(whole).pixels.shape == (1, 1, 1, 2, 2)
+    assert check_array(whole).shape == (2, 2)
 
 
 def test_pixels_that_are_not_finite_are_counted() -> None:
