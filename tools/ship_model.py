@@ -93,22 +93,6 @@ def read_training(folder: Path) -> tuple[dict[str, Any], WeightsFile]:
     return record, weights
 
 
-def find_shipped(name: str) -> tuple[Path, Path]:
-    """Give the paths of a model's weights and record.
-
-    Raises
-    ------
-    ProblemError
-        There is no model of that name with a record.
-    """
-    record = store.CHECKOUT_FOLDER / f"{name}.json"
-    for folder in (store.SHIPPED_FOLDER, store.CHECKOUT_FOLDER):
-        weights = folder / f"{name}.safetensors"
-        if weights.is_file() and record.is_file():
-            return weights, record
-    raise ProblemError(f"There is no model {name} with a record in {store.CHECKOUT_FOLDER}.")
-
-
 def ship(folder: Path, record: dict[str, Any], weights: WeightsFile, *, separate: bool) -> Path:
     """Write weights, record and curves, then name the model; give the path of the weights."""
     name = weights.card.name

@@ -73,15 +73,15 @@ PLANS = {
     "nuclei": Plan(
         "nuclei",
         {
-            "fluo": 18,
-            "fluo-large": 19,
-            "fluo-small": 23,
-            "fluo-field": 18,
+            "fluo": 19,
+            "fluo-large": 20,
+            "fluo-small": 24,
+            "fluo-field": 14,
             "histology": 18,
-            "brightfield": 4,
+            "brightfield": 5,
         },
         "Nuclei in fluorescence, stained tissue and bright field.",
-        ("--epochs", "46", "--held-out-share", "0"),
+        ("--epochs", "44"),
     ),
     "phase": Plan(
         "nuclei",

@@ -2,7 +2,7 @@
 
 Stringer et al. 2021, "Image augmentations for training": the objects are brought to a common
 size, scaled once more by 0.75 to 1.25, rotated by any angle, and a square is cut out at a random
-place; here also mirrored in half of the cases, as in Cellpose, and stretched if a recipe says so.
+place; here also mirrored in half of the cases, as in Cellpose.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ class View:
         0.5 the places where an unrotated view reaches its border.
     crop_px
         Side of the view.
-    stretch
-        Longer by this factor along y, and shorter along x, before the rotation.
     """
 
     angle: float
@@ -43,14 +41,12 @@ class View:
     flip: bool
     shift: tuple[float, float]
     crop_px: int
-    stretch: float = 1.0
 
     def matrix(self) -> np.ndarray:
-        """Give what vectors (y, x) become, but for ``scale``; float64 of shape (2, 2)."""
+        """Give the rotation and reflection of vectors (y, x); float64 of shape (2, 2)."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         mirror = -1.0 if self.flip else 1.0
-        turn = np.array([[cos, -sin * mirror], [sin, cos * mirror]])
-        return turn if self.stretch == 1 else turn * np.array([self.stretch, 1 / self.stretch])
+        return np.array([[cos, -sin * mirror], [sin, cos * mirror]])
 
 
 def draw_view(
@@ -59,7 +55,6 @@ def draw_view(
     common_scale: float,
     crop_px: int,
     scale_range: tuple[float, float] = SCALE_RANGE,
-    stretch: float = 1.0,
 ) -> View:
     """Draw a random view.
 
@@ -69,15 +64,12 @@ def draw_view(
         Always asked for the same number of values, in the same order.
     common_scale
         Brings the image's objects to the common diameter.
-    stretch
-        The largest one, along y or x; with 1 nothing is asked for it.
     """
     angle = rng.uniform(0, 2 * np.pi)
     scale = common_scale * rng.uniform(*scale_range)
     flip = bool(rng.random() < 0.5)
     shift_y, shift_x = rng.uniform(-0.5, 0.5, 2)
-    factor = 1.0 if stretch == 1 else float(np.exp(rng.uniform(-1, 1) * np.log(stretch)))
-    return View(angle, scale, flip, (float(shift_y), float(shift_x)), crop_px, factor)
+    return View(angle, scale, flip, (float(shift_y), float(shift_x)), crop_px)
 
 
 def plain_view(common_scale: float, crop_px: int) -> View:
@@ -111,8 +103,7 @@ def apply_view(
     pixels, labels, flows
         Of shape (C, V, V), (V, V) and (2, V, V), the dtypes as given; V is ``crop_px``. Pixels
         and flows are interpolated linearly, labels are those of the nearest pixel, and all are 0
-        outside the image. The flows are turned, mirrored and stretched with the image; their length
-        stays.
+        outside the image. The flows are turned and mirrored with the image.
     """
     matrix = view.matrix()
     limits = [one.indices(side) for one, side in zip(area, labels.shape, strict=True)]
@@ -121,18 +112,14 @@ def apply_view(
     centre = (start + stop - 1) / 2 + np.array(view.shift) * room
     shown = np.zeros((len(pixels) + 2, view.crop_px, view.crop_px), np.float32)
     shown_labels = np.zeros((view.crop_px, view.crop_px), np.int32)
-    back = matrix if view.stretch == 1 else np.linalg.inv(matrix).T
-    _sample(pixels, labels, np.asarray(flows), back / view.scale, centre, shown, shown_labels)
+    _sample(pixels, labels, np.asarray(flows), matrix / view.scale, centre, shown, shown_labels)
     turned = np.einsum("ij,jyx->iyx", matrix.astype(np.float32), shown[-2:])
-    if view.stretch != 1:
-        length, was = np.hypot(*turned), np.hypot(*shown[-2:])
-        turned *= np.divide(was, length, out=np.zeros_like(length), where=length > 0)
     return shown[:-2], shown_labels, turned
 
 
 @njit(cache=True, nogil=True)
 def _sample(pixels, labels, flows, inverse, centre, shown, shown_labels):  # type: ignore[no-untyped-def]
-    # The inverse comes transposed (of a rotation or reflection: as it is), hence [1, 0] for y.
+    # The inverse of a rotation or reflection is its transpose, hence [0, 0] and [1, 0] for y.
     n_channels, height, width = pixels.shape
     crop = shown_labels.shape[0]
     middle = (crop - 1) / 2

@@ -9,17 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.core.labels import NOT_ANNOTATED
 from cellseg_engine.train.augment import apply_view, draw_view
 from cellseg_engine.train.dataset import TrainingImage
 from cellseg_engine.train.intensity import vary_intensity
-from cellseg_engine.train.overlay import GAIN_RANGE, Shown, overlay
 from cellseg_engine.train.sampling import view_rng
 
 _AHEAD = 4
-_TRIES, _MIN_COVERED = 3, 0.03
-"""Views drawn until objects cover this part of one, where they are sought."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +48,6 @@ class BatchMaker:
     batch_size: int
     seed: int
     vary_intensity: bool = False
-    overlay_chance: float = 0.0
-    stretch: float = 1.0
-    seek_objects: bool = False
-    flow_variant: FlowVariant = "v3"
 
     def make(self, order: np.ndarray, epoch: int, step: int) -> Batch:
         """Give the batch of a step; ``order`` as of `epoch_order`."""
@@ -68,29 +60,21 @@ class BatchMaker:
         for n, place in enumerate(places):
             image = self.images[order[place]]
             rng = view_rng(self.seed, epoch, place)
-            shown = self._show(rng, image)
-            if self.overlay_chance and rng.random() < self.overlay_chance:
-                gain = rng.uniform(*GAIN_RANGE)
-                shown = overlay(shown, self._show(rng, image), gain, self.flow_variant)
-            seen, labels = shown.pixels, shown.labels
+            view = draw_view(
+                rng,
+                common_scale=self.diam_mean_px / image.diameter_px,
+                crop_px=side,
+            )
+            shown, labels, flows = apply_view(
+                view, image.pixels, image.marked_labels, image.flows, image.annotated_area
+            )
             annotated[n] = labels != NOT_ANNOTATED
             if self.vary_intensity:
-                seen = vary_intensity(rng, seen, np.maximum(labels, 0))
-            pixels[n, : len(seen)] = seen
-            targets[n, :2] = shown.flows
+                shown = vary_intensity(rng, shown, np.maximum(labels, 0))
+            pixels[n, : len(shown)] = shown
+            targets[n, :2] = flows
             targets[n, 2] = labels > 0
         return Batch(pixels, targets, None if annotated.all() else annotated)
-
-    def _show(self, rng: np.random.Generator, image: TrainingImage) -> Shown:
-        """Give a random view of an image; one with objects, if they are sought and soon found."""
-        scale = self.diam_mean_px / image.diameter_px
-        area = image.annotated_area
-        for _ in range(_TRIES if self.seek_objects else 1):
-            view = draw_view(rng, common_scale=scale, crop_px=self.crop_px, stretch=self.stretch)
-            shown = apply_view(view, image.pixels, image.marked_labels, image.flows, area)
-            if np.count_nonzero(shown[1] > 0) >= _MIN_COVERED * shown[1].size:
-                break
-        return Shown(*shown)
 
     def batches(self, order: np.ndarray, epoch: int, first_step: int) -> Generator[Batch]:
         """Give the batches of an epoch in order, from a step on."""

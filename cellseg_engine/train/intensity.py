@@ -22,7 +22,7 @@ COARSENESS_RANGE = (1.3, 3.5)
 """Pixels of a view for one of a coarser image."""
 CHANCE = 0.35
 """Of each change to happen to a view."""
-COARSE_CHANCE = 0.30
+COARSE_CHANCE = 0.25
 """Of a view to be coarse."""
 
 

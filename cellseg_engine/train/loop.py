@@ -8,12 +8,11 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
-from cellseg_engine.core.flow_variants import FlowVariant
 from cellseg_engine.errors import DeviceError, SettingsError
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.runtimes import choose_device, reuse_freed_memory
@@ -108,10 +107,6 @@ class Trainer:
             recipe.batch_size,
             options.seed,
             recipe.vary_intensity,
-            recipe.overlay_chance,
-            recipe.stretch,
-            recipe.seek_objects,
-            cast(FlowVariant, card.flow_variant),
         )
         self._average = RunningAverage(recipe.average_decay) if recipe.average_decay else None
         self._state = _State()

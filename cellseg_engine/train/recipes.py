@@ -45,9 +45,6 @@ class Recipe:
     min_objects: int
     precision: Literal["fp32", "bf16", "fp16"]
     vary_intensity: bool = False
-    overlay_chance: float = 0.0
-    stretch: float = 1.0
-    seek_objects: bool = False
     average_decay: float = 0.0
     least_images_per_epoch: int = 0
     schedule_epochs: int = 0
@@ -126,8 +123,6 @@ def _checked(recipe: Recipe) -> Recipe:
         "images_per_epoch": (0, 1_000_000),
         "least_images_per_epoch": (0, 1_000_000),
         "min_objects": (1, 100_000),
-        "overlay_chance": (0, 1),
-        "stretch": (1, 2),
         "average_decay": (0, 0.999999),
     }
     for name, (low, high) in limits.items():

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from cellseg_engine.nets.card import ModelCard, file_sha256, read_weights, write_weights
-from cellseg_engine.zoo import store, styles
-from tools import move_threshold, ship_model
+from cellseg_engine.zoo import store
+from tools import ship_model
 from tools.catalogue import note_agreement
 
 CATALOGUE = """\
@@ -61,9 +61,6 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     monkeypatch.setattr(store, "SHIPPED_FOLDER", made.shipped)
     monkeypatch.setattr(store, "CHECKOUT_FOLDER", made.separate)
     monkeypatch.setattr(store, "CATALOGUE", made.catalogue)
-    monkeypatch.setattr(styles, "INDEX_FILE", tmp_path / "styles.npz")
-    one = (("an image",), ("fluo",), ("a group",), {"fluo": "nuclei"}, "nuclei", ("abc",))
-    styles.write_index(styles.INDEX_FILE, styles.StyleIndex(np.eye(1, 256), *one))
     write_training(made.training, "nuclei")
     return made
 
@@ -72,11 +69,7 @@ def write_training(folder: Path, name: str) -> None:
     """Write what `cellseg train` leaves, with weights of two numbers."""
     card = ModelCard(name, 2, 17.0, 17.0, description="Nuclei.")
     path = folder / f"{name}.safetensors"
-    arrays = {
-        "output.2.weight": np.array([[0.5, -1.0]], np.float32),
-        "output.2.bias": np.array([0.5, 0.25, -1.0], np.float32),
-    }
-    write_weights(path, card, arrays)
+    write_weights(path, card, {"output.2.weight": np.array([[0.5, -1.0]], np.float32)})
     record = {
         "complete": True,
         "fingerprint": "here",
@@ -184,55 +177,3 @@ def test_agreement_is_noted_for_the_files_it_was_measured_on(places: Places) -> 
     assert noted(0.98999) == 0.9899
     assert noted(0.9943, 0.9991) == 0.9943
     assert noted(1.0) == 1.0
-
-
-def move(monkeypatch: pytest.MonkeyPatch, *given: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["move_threshold.py", *given])
-    return move_threshold.main()
-
-
-def test_a_moved_threshold_changes_one_number_and_says_so(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    places.ship(monkeypatch)
-    path = places.shipped / "nuclei.safetensors"
-    before = read_weights(path)
-    note_agreement([{"weights": {"nuclei": [before.sha256]}, "agreement": {"nuclei": 0.995}}])
-    assert move(monkeypatch, "nuclei", "0.35") == 0
-    after = read_weights(path)
-    shift = after.arrays.pop("output.2.bias") - before.arrays.pop("output.2.bias")
-    np.testing.assert_allclose(shift, [0, 0, np.log(0.65 / 0.35)], rtol=1e-6)
-    assert {name: array.tobytes() for name, array in after.arrays.items()} == {
-        name: array.tobytes() for name, array in before.arrays.items()
-    }
-    assert after.card.origin.endswith("; what it gave 0.35 counts as 0.5.")
-    assert places.entries()["nuclei"]["sha256"] == [after.sha256]
-    assert "bf16_agreement" not in places.entries()["nuclei"]
-    assert styles.read_index(styles.INDEX_FILE).weights_sha256 == (after.sha256,)
-    record = json.loads((places.separate / "nuclei.json").read_text())
-    assert record["counts_as_half"] == 0.35
-    assert record["card"]["origin"] == after.card.origin
-
-
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        (("nuclei", "0.35"), "was moved before, from 0.35"),
-        (("nuclei", "1"), "between 0 and 1"),
-        (("nuclei", "nan"), "between 0 and 1"),
-        (("first", "0.35"), "no model first with a record"),
-    ],
-)
-def test_a_threshold_is_moved_once_and_of_a_shipped_model(
-    places: Places,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    given: tuple[str, str],
-    says: str,
-) -> None:
-    places.ship(monkeypatch)
-    move(monkeypatch, "nuclei", "0.35")
-    before = places.files()
-    assert move(monkeypatch, *given) == 1
-    assert says in capsys.readouterr().err
-    assert places.files() == before
