@@ -60,11 +60,11 @@ def _choose_source(values):
 
 def _check_kinds(found):
     """Refuse lines, points and texts by name before anything is sent."""
-    names = [roi.getName() or "without a name" for roi in found if not rois.is_object(roi)]
-    if names:
-        shown = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
+    others = [roi for roi in found if not rois.is_object(roi)]
+    if others:
+        text = "{} of the ROIs are no areas (lines, points, texts): {}."
         raise Problem(
-            "{} of the ROIs are no areas (lines, points, texts): {}.".format(len(names), shown),
+            text.format(len(others), rois.name_some(others)),
             "Remove them from the ROI Manager; only areas are objects.",
             "rois",
         )

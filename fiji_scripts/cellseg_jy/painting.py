@@ -5,18 +5,16 @@ from __future__ import unicode_literals
 from ij import ImageStack
 from ij.plugin.frame import RoiManager
 from ij.process import FloatProcessor, ShortProcessor
-from java.awt import Rectangle
 from java.io import File, IOException
 from java.nio.file import Files
 
 from cellseg_jy import labels, rois
 from cellseg_jy.parameters import IMAGE, Parameter, collect
 from cellseg_jy.problems import Problem, has_display, tell
-from cellseg_jy.source import find_image
+from cellseg_jy.source import find_image, whole_of
 
 SOURCES = ("auto", "manager", "overlay", "archive")
 OWN = (Parameter("source", "choice", "auto", SOURCES), Parameter("archive", "text", "", ()))
-_NAMED = 5
 
 
 def command(given):
@@ -147,19 +145,17 @@ def _tell_outside(image, areas):
     Problem
         That is so for all of them.
     """
-    whole = Rectangle(0, 0, image.getWidth(), image.getHeight())
-    names = [
-        roi.getName() or "without a name" for roi in areas if not whole.intersects(roi.getBounds())
-    ]
-    if len(names) == len(areas):
+    whole = whole_of(image)
+    outside = [roi for roi in areas if not whole.intersects(roi.getBounds())]
+    if len(outside) == len(areas):
         raise Problem(
             "None of the {} ROIs lies in {}.".format(len(areas), image.getTitle()),
             "Choose the image that the ROIs belong to.",
             "rois",
         )
-    if names:
-        shown = ", ".join(names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
-        tell("{} ROIs left out (outside the image): {}.".format(len(names), shown))
+    if outside:
+        text = "{} ROIs left out (outside the image): {}."
+        tell(text.format(len(outside), rois.name_some(outside)))
 
 
 def _no_plane(roi, image):

@@ -25,6 +25,7 @@ _BARS = ("|SB|", "|CB|")
 _NO_AREAS = ("Text", "Image")
 """Types of ROIs that ImageJ takes for rectangles."""
 _NAME = re.compile(r"(\d+)(?:-(\d+)-(\d+))?\Z")
+_NAMED = 5
 _LAST_GROUP = 255
 _COLOURS = 255
 
@@ -75,6 +76,12 @@ def is_object(roi):
     if roi.getName() in _BARS or roi.getProperty(NOTE) is not None:
         return False
     return roi.isArea() and roi.getTypeAsString() not in _NO_AREAS
+
+
+def name_some(rois):
+    """Give the names of the first of some ROIs, for a sentence."""
+    names = [roi.getName() or "without a name" for roi in rois[:_NAMED]]
+    return ", ".join(names) + (" and more" if len(rois) > _NAMED else "")
 
 
 def place(rois, source):

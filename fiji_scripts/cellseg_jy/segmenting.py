@@ -6,7 +6,6 @@ import json
 
 from ij import IJ, WindowManager
 from ij.plugin.frame import Recorder
-from java.awt import Rectangle
 from java.lang import Class
 from java.nio.file import Files, Paths
 
@@ -16,7 +15,7 @@ from cellseg_jy.npy import delete
 from cellseg_jy.parameters import IMAGE, Parameter, collect
 from cellseg_jy.problems import Problem, has_display, tell
 from cellseg_jy.settings import SETTINGS
-from cellseg_jy.source import Source, find_image
+from cellseg_jy.source import Source, find_image, whole_of
 from cellseg_jy.texts import to_text
 
 OWN = (
@@ -186,7 +185,7 @@ def _area_selection(image):
         return None
     bounds = selection.getBounds()
     if selection.isArea() and bounds.width > 0 and bounds.height > 0:
-        if not bounds.intersects(Rectangle(0, 0, image.getWidth(), image.getHeight())):
+        if not bounds.intersects(whole_of(image)):
             raise Problem(
                 "The selection lies outside the image {}.".format(image.getTitle()),
                 "Move it into the image, or remove it: Edit > Selection > Select None.",

@@ -79,6 +79,11 @@ def file_path(image):
     return file.getCanonicalPath() if file.isFile() else ""
 
 
+def whole_of(image):
+    """Give the rectangle that an image fills."""
+    return Rectangle(0, 0, image.getWidth(), image.getHeight())
+
+
 def is_signed(image):
     """Say whether the numbers of an image are signed ones of 16 bits."""
     return image.getBitDepth() == 16 and image.getLocalCalibration().isSigned16Bit()
@@ -104,7 +109,7 @@ class Source(object):
 
     def __init__(self, image, bounds=None):
         self.image = image
-        whole = Rectangle(0, 0, image.getWidth(), image.getHeight())
+        whole = whole_of(image)
         self.bounds = whole if bounds is None else whole.intersection(bounds)
         self.is_part = not self.bounds.equals(whole)
         _, _, self.n_channels, self.n_slices, self.n_frames = image.getDimensions()

@@ -102,9 +102,10 @@ def _trace_plane(image, processor):
 def _bands(image, processor):
     """Yield 16-bit planes with the labels from base + 1 on; 32-bit labels take several."""
     statistics = processor.getStatistics()
-    if statistics.min < (SIGN_BIT if is_signed(image) else 0):
+    zero = SIGN_BIT if is_signed(image) else 0
+    if statistics.min < zero:
         raise _no_labels(image, "it has negative numbers")
-    if is_signed(image):
+    if zero:
         processor = processor.duplicate()
         processor.xor(SIGN_BIT)
     if processor.getBitDepth() != 32:
