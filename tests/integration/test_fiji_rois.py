@@ -222,7 +222,8 @@ def test_rois_of_others_are_numbered_and_points_left_out(fiji: ImageJ, tmp_path:
     assert sorted(np.unique(labels)) == [0, 1, 2]
     assert np.array_equal(np.argwhere(labels == 1).min(axis=0), [3, 2])
     assert np.count_nonzero(labels == 1) == 50
-    assert "1 ROIs without an area (points, lines, texts" in fiji.printed
+    told = " ROIs without an area (points, lines, texts, scale bars) were left out."
+    assert f"1{told}" in fiji.printed
     assert "The names of the ROIs are no labels" in fiji.printed
 
 
