@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ def test_a_removal_that_is_stopped_leaves_no_smaller_ensemble(
 
     assert names() == ["both"]
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", stop)
+        patch.setattr(tempfile.TemporaryDirectory, "_rmtree", stop)  # of every Python
         with pytest.raises(KeyboardInterrupt):
             store.remove_model("both")
     assert names() == []
