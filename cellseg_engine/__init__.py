@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from cellseg_engine._version import __version__
+from cellseg_engine.kernel_cache import set_kernel_folder
 
 if TYPE_CHECKING:
     from cellseg_engine.errors import CellSegError
@@ -38,6 +39,8 @@ _HOMES = {
     "make_settings": "settings",
     "segment": "pipeline.segmenter",
 }
+
+set_kernel_folder()
 
 
 def __getattr__(name: str) -> Any:

@@ -55,6 +55,7 @@ if sys.version_info < (3, 11):  # up to here every Python from 3.6 on can run th
     sys.exit(too_old())
 
 import argparse
+import contextlib
 import hashlib
 import json
 import re
@@ -62,12 +63,13 @@ import shlex
 import signal
 import time
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
+LOCK = ROOT / ".venv.lock"
 MARKER = "cellseg-installed.json"
 BEGUN = "cellseg-begun"
 """In an environment that is being made, and in what an interruption left of one."""
@@ -105,6 +107,10 @@ NOT_OURS = (
     "PYTHONPATH",
     "__PYVENV_LAUNCHER__",
 )
+OF_A_PACKAGE = re.compile(
+    rb"\A(#!.*/\.venv/bin/python[0-9.]*\n|#!/bin/sh\n'''exec' .*/\.venv/bin/python.*\n' '''\n)"
+)
+"""The first lines of a script that pip made: the Python that runs it, in one of two ways."""
 PROBE_S = 120
 # Run inside the environment: which Python it is, and which wanted packages it lacks.
 PROBE = """
@@ -213,12 +219,42 @@ def set_up(extras: set[str], pip_args: Sequence[str]) -> None:
         raise ProblemError(
             f"There is no extra {', '.join(unknown)}; the extras are {', '.join(sorted(known))}."
         )
+    with only_one():
+        complete(extras, known, pip_args)
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Keep a second process out that would set up the same environment."""
+    with LOCK.open("a+b") as file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ProblemError(
+                f"Another bootstrap.py is setting up {VENV} just now: wait until it has ended, and "
+                "run the same command again."
+            ) from error
+        yield  # the system takes the lock away when the file is closed, also by a crash
+
+
+def complete(extras: set[str], known: set[str], pip_args: Sequence[str]) -> None:
+    """Do what `set_up` says, as the only process."""
     state = probe(extras)
     if state is None or tuple(state["version"][:2]) < OLDEST:
         make_venv()
         state = probe(extras)
         if state is None:
             raise ProblemError(f"A virtual environment was made in {VENV}, but it does not run.")
+    if was_moved():
+        renew_scripts()
     marker = read_marker()
     same = marker.get("fingerprint") == fingerprint(state["version"])
     installed = set(marker.get("extras", ())) & known
@@ -322,6 +358,28 @@ def make_venv() -> None:
         output = made.stdout.decode(errors="replace").strip()
         raise ProblemError(f"Python could not make a virtual environment in {VENV}:\n{output}")
     (VENV / BEGUN).unlink()
+
+
+def was_moved() -> bool:
+    """Say whether the environment was made in another place than where it is now."""
+    activate = venv_program("python").with_name("activate")
+    return activate.is_file() and str(VENV) not in activate.read_text("utf-8", "replace")
+
+
+def renew_scripts() -> None:
+    """Let the scripts of an environment that was moved find it where it is now."""
+    say("The environment in .venv was moved; renewing its scripts")
+    make = [sys.executable, "-m", "venv", "--without-pip", str(VENV)]
+    python = venv_program("python")
+    if subprocess.call(make, env=clean_environment()) != 0:
+        raise ProblemError(f"The scripts in {python.parent} could not be renewed: delete {VENV}.")
+    begin = b"#!/bin/sh\n'''exec' \"" + os.fsencode(python) + b'" "$0" "$@"\n\' \'\'\'\n'
+    for path in python.parent.iterdir():  # those of packages; for Windows pip makes programs
+        if path.is_file() and not path.is_symlink():
+            content = path.read_bytes()
+            renewed = OF_A_PACKAGE.sub(lambda _: begin, content, count=1)
+            if renewed != content:
+                path.write_bytes(renewed)
 
 
 def check_venv_module() -> None:

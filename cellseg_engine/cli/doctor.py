@@ -10,7 +10,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -169,18 +168,17 @@ def _check_models_folder() -> Finding:
 
 
 def _check_cache() -> Finding:
-    """Numba keeps compiled kernels beside the code or in the user's cache folder."""
-    package = Path(__file__).parents[1] / "core" / "__pycache__"
-    places = (package, Path.home(), Path(tempfile.gettempdir()))
-    writable = [place for place in places if place.exists() and os.access(place, os.W_OK)]
-    if not writable:
-        return Finding(
-            "kernel cache",
-            PROBLEM,
-            "no folder for compiled kernels",
-            "Set NUMBA_CACHE_DIR to a folder of yours.",
-        )
-    return Finding("kernel cache", OK, "compiled kernels are kept, so only the first run is slow")
+    from cellseg_engine.kernel_cache import VARIABLE, can_write, is_temporary, kernel_folder
+
+    folder = kernel_folder()
+    remedy = f"Set {VARIABLE} to a folder of yours that can be written to."
+    if folder is None or not can_write(folder):
+        which = "no folder for compiled kernels can" if folder is None else f"{folder} cannot"
+        return Finding("kernel cache", PROBLEM, f"{which} be written to", remedy)
+    if is_temporary(folder):
+        detail = "compiled kernels are not kept, so every run begins slowly"
+        return Finding("kernel cache", NOTE, detail, remedy)
+    return Finding("kernel cache", OK, f"compiled kernels are kept in {folder}")
 
 
 def _check_run() -> Finding:

@@ -110,6 +110,14 @@ def get_command(model: str, place: str) -> None:
     default=None,
     help="Its official size_*.npy; found by itself when it lies beside the weights.",
 )
+@click.option(
+    "--diam-mean-px",
+    type=float,
+    default=0,
+    help="Diameter at which the networks see objects, for files older than Cellpose 2, which do "
+    "not say it; without, that of the size model, or else a guess by the file's name: 17 for "
+    "nuclei, 30 for others. [px]",
+)
 def import_command(
     files: Sequence[Path],
     name: str,
@@ -117,6 +125,7 @@ def import_command(
     origin: str,
     flow_variant: str | None,
     size_model: Path | None,
+    diam_mean_px: float,
 ) -> None:
     """Copy weights into the models folder, to use them by name.
 
@@ -131,13 +140,17 @@ def import_command(
         origin=origin,
         flow_variant=flow_variant or "",
         size_file=size_model,
+        diam_mean_px=diam_mean_px,
     )
     card = entry.card()
     several = f" ({len(entry.files)} networks)" if len(entry.files) > 1 else ""
+    guessed = " (guessed)" if card.diam_mean_is_guessed else ""
     click.echo(
-        f"Imported {entry.name}{several}: licence {card.licence}, from {card.origin}. Use it with "
-        f"--model {entry.name}."
+        f"Imported {entry.name}{several}: licence {card.licence}, from {card.origin}; objects are "
+        f"seen at {card.diam_mean_px:g} px{guessed}. Use it with --model {entry.name}."
     )
+    if guessed:
+        click.echo("If that is wrong, import it again with --diam-mean-px.", err=True)
     if card.licence == "unknown":
         click.echo("State its licence with --licence if results are to be published.", err=True)
 

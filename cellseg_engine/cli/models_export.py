@@ -60,8 +60,9 @@ def command(
 
     TARGET is the file to write: for example my_nuclei.pth (official), my_nuclei.onnx or
     my_nuclei.zip (bioimageio). In the official layout the size model goes beside it as
-    TARGET_size.npy, and an ensemble becomes TARGET_0, TARGET_1 ... In the other formats an
-    ensemble is averaged inside the file; the file is run and compared before it gets its name.
+    TARGET_size.npy, and an ensemble becomes TARGET_0, TARGET_1 ..., the first with the size model.
+    In the other formats an ensemble is averaged inside the file; the file is run and compared
+    before it gets its name.
     """
     _check_target(target, file_format)
     for option, is_given in (
@@ -123,6 +124,13 @@ def _export_official(model: str, target: Path, force: bool) -> None:
     _refuse_existing([target.with_name(name) for name in official_names(target, files)], force)
     for path in write_official(target, files):
         click.echo(f"Wrote {path}")
+    variant = files[0].card.flow_variant
+    if variant != "v3":
+        click.echo(
+            f"It was trained on flows of the variant {variant}, which this layout does not say: "
+            f"import it with --flow-variant {variant}, or it is taken for v3.",
+            err=True,
+        )
 
 
 def _refuse_existing(paths: Sequence[Path], force: bool) -> None:

@@ -37,7 +37,8 @@ from cellseg_engine.export.packages import need
 from cellseg_engine.io.staging import staged
 from cellseg_engine.nets import unet
 from cellseg_engine.nets.card import WeightsFile
-from cellseg_engine.zoo.citations import DATA, METHOD, TRAINING
+from cellseg_engine.zoo.citations import DATA, METHOD, TRAINING, Citation
+from cellseg_engine.zoo.store import is_in_catalogue
 
 AUTHORS_OF_SHIPPED = ("CellSeg Bridges developers",)
 HALO_PX = 16
@@ -125,6 +126,12 @@ def _write_parts(folder: Path, name: str, files: Sequence[WeightsFile], example:
     return check_onnx(folder / "weights.onnx", files)
 
 
+def choose_citations(name: str, files: Sequence[WeightsFile]) -> tuple[Citation, ...]:
+    """Give what to cite: the papers of the images only for weights that come with the program."""
+    is_ours = all(is_in_catalogue(file.sha256) for file in files)
+    return (METHOD, TRAINING, *(DATA.get(name, ()) if is_ours else ()))
+
+
 def _describe(folder: Path, name: str, files: Sequence[WeightsFile], authors: Sequence[str]) -> Any:
     """Give the resource description, as the specification's own class."""
     v05, generic = need("bioimageio.spec.model.v0_5", "bioimageio.spec.generic.v0_3")
@@ -138,8 +145,7 @@ def _describe(folder: Path, name: str, files: Sequence[WeightsFile], authors: Se
         authors=[generic.Author(name=author) for author in authors],
         packaged_by=[generic.Author(name=f"cellseg-engine {__version__}")],
         cite=[
-            generic.CiteEntry(text=one.text, doi=one.doi)
-            for one in (METHOD, TRAINING, *DATA.get(name, ()))
+            generic.CiteEntry(text=one.text, doi=one.doi) for one in choose_citations(name, files)
         ],
         license=_known_licence(card.licence),
         documentation=_file(v05, folder / "README.md"),

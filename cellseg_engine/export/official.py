@@ -16,7 +16,7 @@ def official_names(target: Path, files: Sequence[WeightsFile]) -> list[str]:
     names = [target.name]
     if len(files) > 1:
         names = [f"{target.stem}_{number}{target.suffix}" for number in range(len(files))]
-    return [*names, f"{target.name}_size.npy"] if files[0].size_model else names
+    return [*names, f"{names[0]}_size.npy"] if files[0].size_model else names
 
 
 def write_official(target: Path, files: Sequence[WeightsFile]) -> list[Path]:
@@ -30,7 +30,7 @@ def write_official(target: Path, files: Sequence[WeightsFile]) -> list[Path]:
 
     Returns
     -------
-    The files written, the size model (``TARGET_size.npy``) last.
+    The files written, the size model last; it has the name of the first network and ``_size.npy``.
 
     Raises
     ------

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -28,6 +30,9 @@ SIZE_PREFIX = "size_model."
 STEP_SUFFIX = "::step"
 """Of the array of what one unit of an int8 array stands for."""
 INT8_LIMIT = 127
+MAX_CHANNELS = 64
+"""More are no image, and a network for them may not fit into memory."""
+MAX_DIAMETER_PX = 1e6
 
 Storage = Literal["float32", "float16", "int8"]
 
@@ -46,6 +51,8 @@ class ModelCard:
         Channels of the input.
     diam_mean_px
         Object diameter at which the network sees the image (30; nuclei 17).
+    diam_mean_is_guessed
+        Whether no file said so and it comes from the name of the weights file.
     diam_labels_px
         Mean object diameter of its training images.
     flow_variant
@@ -70,6 +77,7 @@ class ModelCard:
     diameter_range_px: tuple[float, float] = (0.0, 0.0)
     start_name: str = ""
     start_sha256: str = ""
+    diam_mean_is_guessed: bool = False
 
     def with_changes(self, **changes: Any) -> ModelCard:
         """Give the card with some values replaced."""
@@ -143,6 +151,11 @@ def write_weights(
         Of convolution and linear weights: float16 has half the size of float32, int8 a quarter,
         with one step for each output channel. Batch-normalisation values always stay float32
         (their variances can be too small for less).
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; what was there may be gone.
     """
     stored: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
@@ -156,7 +169,16 @@ def write_weights(
         stored |= {SIZE_PREFIX + name: array for name, array in size_model.to_arrays().items()}
     file_format = FORMAT_WITH_INT8 if storage == "int8" else FORMAT
     metadata = {METADATA_KEY: json.dumps({"format": file_format, **asdict(card)}, sort_keys=True)}
-    save_file(stored, path, metadata=metadata)
+    path.touch()
+    mode = path.stat().st_mode  # that of any new file of the user's; safetensors makes it 0600
+    try:
+        save_file(stored, path, metadata=metadata)
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+    path.chmod(mode)
 
 
 def check_ensemble(name: str, files: Sequence[WeightsFile]) -> None:
@@ -211,12 +233,17 @@ def _to_int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(array / _along_first(step, array.ndim)).astype(np.int8), step
 
 
-def _from_int8(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _from_int8(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Give arrays with int8 ones multiplied by their steps, and the others as they are."""
     given = {}
     for name, array in arrays.items():
         step = arrays.get(name + STEP_SUFFIX)
-        if step is not None:
+        if step is not None or (array.dtype == np.int8 and array.ndim >= 2):
+            if step is None or array.ndim < 2 or step.size != len(array):
+                raise WeightsError(
+                    f"{path}: {name} needs one step for each of its channels, and has "
+                    f"{'none' if step is None else step.size}."
+                )
             given[name] = array.astype(np.float32) * _along_first(step, array.ndim)
         elif not name.endswith(STEP_SUFFIX):
             given[name] = array
@@ -233,9 +260,9 @@ def _read_file(path: Path, *, with_arrays: bool) -> tuple[ModelCard, dict[str, n
             metadata = file.metadata() or {}
             names = list(file.keys()) if with_arrays else []
             arrays = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise _damaged(path) from error
-    return _parse_card(path, metadata), _from_int8(arrays)
+    return _parse_card(path, metadata), _from_int8(path, arrays)
 
 
 def _parse_card(path: Path, metadata: dict[str, str]) -> ModelCard:
@@ -247,17 +274,55 @@ def _parse_card(path: Path, metadata: dict[str, str]) -> ModelCard:
             )
         known = {field.name for field in fields(ModelCard)}
         card = ModelCard(**{name: value for name, value in values.items() if name in known})
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(
             f"{path} is a safetensors file without a CellSeg model card.",
             hint="Use a model made by cellseg, or an official Cellpose .pth file.",
         ) from error
+    _check_card(path, card)
     if card.flow_variant not in VARIANTS:
         raise WeightsError(f"{path} names the unknown flow variant {card.flow_variant!r}.")
     low, high = card.diameter_range_px
     return card.with_changes(diameter_range_px=(float(low), float(high)))
+
+
+def _check_card(path: Path, card: ModelCard) -> None:
+    """Refuse a card whose values are not what `ModelCard` says."""
+    texts = [field.name for field in fields(card) if field.type == "str"]
+    values: dict[str, Any] = vars(card)
+    channels, span = values["n_channels"], values["diameter_range_px"]
+    for name, is_fine, wanted in (
+        *((name, isinstance(values[name], str), "a text") for name in texts),
+        (
+            "n_channels",
+            type(channels) is int and 0 < channels <= MAX_CHANNELS,
+            f"a whole number from 1 to {MAX_CHANNELS}",
+        ),
+        *(
+            (name, _is_diameter(values[name]), "a positive number of pixels")
+            for name in ("diam_mean_px", "diam_labels_px")
+        ),
+        (
+            "diameter_range_px",
+            isinstance(span, list | tuple)
+            and len(span) == 2
+            and all(value == 0 or _is_diameter(value) for value in span),
+            "two numbers of pixels",
+        ),
+        ("diam_mean_is_guessed", isinstance(values["diam_mean_is_guessed"], bool), "true or false"),
+    ):
+        if not is_fine:
+            raise WeightsError(
+                f"{path} has a model card with {name} = {values[name]!r:.60}, which must be "
+                f"{wanted}.",
+                hint="Make or copy the file again.",
+            )
+
+
+def _is_diameter(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value < MAX_DIAMETER_PX
 
 
 def _damaged(path: Path) -> WeightsError:

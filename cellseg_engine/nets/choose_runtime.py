@@ -47,7 +47,7 @@ def make_runtime(
         ``auto``.
     allow_bf16
         Whether bf16 was seen to give this network's objects: then precision ``auto`` is bf16 on a
-        CPU with units for it. Everywhere else it is fp32.
+        CPU with units for it, except in winograd. Everywhere else it is fp32.
 
     Raises
     ------
@@ -58,9 +58,10 @@ def make_runtime(
     DeviceError
         The device is not there, or the runtime cannot use it or the precision.
     """
-    if precision == "auto" and allow_bf16 and has_bf16_units():
+    name = runtime_name(runtime)
+    if precision == "auto" and allow_bf16 and name != "winograd" and has_bf16_units():
         precision = "bf16" if choose_device(device).type == "cpu" else precision
-    return SharedRuntime(_make(net, weights_sha256, device, precision, runtime_name(runtime)))
+    return SharedRuntime(_make(net, weights_sha256, device, precision, name))
 
 
 def _make(

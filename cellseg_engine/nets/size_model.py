@@ -7,6 +7,7 @@ with an unpickler that admits NumPy arrays and plain containers only.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,12 @@ class SizeModel:
         """Say whether a diameter is within the trained range (True if that is unknown)."""
         low, high = self.range_px
         return high <= 0 or low <= diameter_px <= high
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its values, the same for every file that holds them."""
+        values = np.concatenate([array.ravel() for array in self.to_arrays().values()])
+        return hashlib.sha256(values.astype("<f8").tobytes()).hexdigest()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Give the values as named float64 arrays, for a weights file."""

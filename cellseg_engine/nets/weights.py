@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import pickle
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cellseg_engine.errors import ModelNotFoundError, WeightsError
+from cellseg_engine.errors import ModelNotFoundError, SettingsError, WeightsError
 from cellseg_engine.nets.card import (
+    MAX_CHANNELS,
+    MAX_DIAMETER_PX,
     ModelCard,
     WeightsFile,
     file_sha256,
     is_file,
     read_weights,
 )
-from cellseg_engine.nets.size_model import SizeModel, read_official_size_model
+from cellseg_engine.nets.size_model import read_official_size_model
 from cellseg_engine.nets.unet import N_OUTPUTS, ResidualUNet
 
 FIRST_LAYER = "downsample.down.res_down_0.conv.conv_0.0.weight"
@@ -30,7 +35,9 @@ _BATCH_NORM_EPSILON = 1e-5
 """PyTorch's default, with which the official networks were trained."""
 
 
-def load_weights(path: Path) -> WeightsFile:
+def load_weights(
+    path: Path, *, size_file: Path | None = None, diam_mean_px: float = 0.0
+) -> WeightsFile:
     """Read a weights file of either kind.
 
     Parameters
@@ -38,14 +45,20 @@ def load_weights(path: Path) -> WeightsFile:
     path
         A ``.safetensors`` file of ours, or an official file (any other suffix, often ``.pth`` or
         none), which may have its size model beside it (``size_NAME.npy`` or ``NAME_size.npy``).
+    size_file
+        An official size model to take instead of the one that comes with it.
+    diam_mean_px
+        Diameter at which the network sees objects, for a file that does not say it; 0 if unknown.
 
     Raises
     ------
     ModelNotFoundError
         No such file.
     WeightsError
-        Damaged, of another architecture (a Cellpose 4 file among them), or with missing or
-        unexpected parameters, which are named.
+        Damaged, of another architecture (a Cellpose 4 file among them), with missing or
+        unexpected parameters, which are named, or with diameters that contradict each other.
+    SettingsError
+        diam_mean_px is no diameter.
     """
     if not is_file(path):
         raise ModelNotFoundError(
@@ -53,7 +66,10 @@ def load_weights(path: Path) -> WeightsFile:
         )
     weights = read_weights(path) if path.suffix == ".safetensors" else _read_official(path)
     _check_parameters(path, weights.arrays, weights.card.n_channels)
-    return weights
+    size_file = size_file or (find_size_file(path) if path.suffix != ".safetensors" else None)
+    if size_file:
+        weights = replace(weights, size_model=read_official_size_model(size_file))
+    return _with_one_diameter(path, weights, diam_mean_px)
 
 
 def build_network(weights: WeightsFile) -> ResidualUNet:
@@ -126,22 +142,63 @@ def _read_official(path: Path) -> WeightsFile:
             hint="Use a weights file of cellpose 1, 2 or 3, or a CellSeg .safetensors file.",
         )
     is_older_than_v2 = "diam_mean" not in arrays
-    default = NUCLEI_DIAM_MEAN_PX if path.name.startswith("nuclei") else CELLS_DIAM_MEAN_PX
-    diam_mean, diam_labels = (
-        float(arrays.pop(name).ravel()[0]) if name in arrays else 0.0 for name in DIAMETERS
-    )
-    size_file = find_size_file(path)
-    size_model: SizeModel | None = read_official_size_model(size_file) if size_file else None
+    diam_mean, diam_labels = (_pop_diameter(path, arrays, name) for name in DIAMETERS)
+    first = arrays[FIRST_LAYER]
+    if first.ndim != 1 or not 0 < len(first) <= MAX_CHANNELS:
+        raise WeightsError(
+            f"{path} has a first layer of shape {first.shape}; networks with 1 to {MAX_CHANNELS} "
+            "channels can be used."
+        )
     card = ModelCard(
         name=path.name.removesuffix(".pth"),
-        n_channels=int(arrays[FIRST_LAYER].shape[0]),
-        diam_mean_px=diam_mean or default,
-        diam_labels_px=diam_labels or diam_mean or default,
+        n_channels=len(first),
+        diam_mean_px=diam_mean,
+        diam_labels_px=diam_labels,
         flow_variant="v2" if is_older_than_v2 else "v3",
         description="Weights file in the official Cellpose layout.",
         origin=str(path),
     )
-    return WeightsFile(card, arrays, size_model, file_sha256(path))
+    return WeightsFile(card, arrays, None, file_sha256(path))
+
+
+def _pop_diameter(path: Path, arrays: dict[str, np.ndarray], name: str) -> float:
+    """Take a diameter out of the parameters; 0 if it is not among them."""
+    values = arrays.pop(name, None)
+    if values is None:
+        return 0.0
+    is_one = values.size == 1 and values.dtype.kind in "fiu"
+    if not is_one or not 0 < values.item() < MAX_DIAMETER_PX:
+        shown = ", ".join(f"{value:g}" for value in values.ravel()[:4]) or "empty"
+        raise WeightsError(f"{path}: {name} must be one positive number of pixels; it is {shown}.")
+    return float(values.item())
+
+
+def _with_one_diameter(path: Path, weights: WeightsFile, given: float) -> WeightsFile:
+    """Give a file with the diameter that all agree on who know it, or else a guess by its name."""
+    if given and not 0 < given < MAX_DIAMETER_PX:
+        raise SettingsError(
+            f"diam_mean_px = {given:g} is not allowed: it must be a positive number of pixels."
+        )
+    card = weights.card
+    size = weights.size_model.diam_mean_px if weights.size_model else 0.0
+    own = 0.0 if card.diam_mean_is_guessed else card.diam_mean_px
+    stated = {"the network": own, "its size model": size, "diam_mean_px": given}
+    known = {who: value for who, value in stated.items() if value}
+    for (who, value), (other, differs) in itertools.pairwise(known.items()):
+        if not math.isclose(value, differs, rel_tol=1e-3):
+            raise WeightsError(
+                f"{path}: {who} says that objects are seen at {value:g} px, and {other} says "
+                f"{differs:g} px; they must be equal.",
+                hint="Import or use it with the size model that was made for it.",
+            )
+    guess = NUCLEI_DIAM_MEAN_PX if path.name.startswith("nuclei") else CELLS_DIAM_MEAN_PX
+    diam_mean = next(iter(known.values()), card.diam_mean_px or guess)
+    card = card.with_changes(
+        diam_mean_px=diam_mean,
+        diam_labels_px=card.diam_labels_px or diam_mean,
+        diam_mean_is_guessed=not known,
+    )
+    return replace(weights, card=card)
 
 
 def _load_state_dict(path: Path) -> dict[str, np.ndarray]:
@@ -161,10 +218,17 @@ def _load_state_dict(path: Path) -> dict[str, np.ndarray]:
         )
     if not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise WeightsError(f"{path} holds something else than named weights.")
-    return {
-        str(name): tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
-        for name, tensor in content.items()
-    }
+    try:
+        return {
+            str(name): (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
+            for name, tensor in content.items()
+        }
+    except (
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+    ) as error:  # sparse ones, those without data
+        raise WeightsError(f"{path} holds something else than numbers.") from error
 
 
 def _compare(arrays: dict[str, np.ndarray], n_channels: int) -> tuple[list[str], list[str]]:
@@ -189,7 +253,7 @@ def _check_parameters(path: Path, arrays: dict[str, np.ndarray], n_channels: int
         raise WeightsError(
             f"{path} does not fit the residual U-Net: " + _name_keys(missing, unexpected)
         )
-    if arrays[LAST_LAYER].shape[0] != N_OUTPUTS:
+    if arrays[LAST_LAYER].shape[:1] not in ((), (N_OUTPUTS,)):
         raise WeightsError(
             f"{path} has {arrays[LAST_LAYER].shape[0]} outputs; models with {N_OUTPUTS} "
             "(flow y, flow x, probability) can be used."
@@ -201,5 +265,9 @@ def _check_parameters(path: Path, arrays: dict[str, np.ndarray], n_channels: int
                 f"{path}: {name} has shape {tuple(array.shape)}, expected "
                 f"{tuple(expected[name].shape)}."
             )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind not in "fiu":
+            raise WeightsError(f"{path}: {name} holds {array.dtype} and not numbers.")
+        if not np.isfinite(array).all():
             raise WeightsError(f"{path}: {name} holds NaN or infinite values.")
+        if name.endswith("running_var") and (array < 0).any():
+            raise WeightsError(f"{path}: {name} holds negative variances.")

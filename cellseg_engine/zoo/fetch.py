@@ -17,6 +17,8 @@ from cellseg_engine.io.staging import staged
 from cellseg_engine.zoo.store import ModelEntry, absent_models, find_model, verify
 
 TIMEOUT_S = 30.0
+MAX_BYTES = 1 << 30
+"""More than the weights of any network have."""
 _PIECE = 1 << 20
 
 
@@ -42,18 +44,24 @@ def fetch_model(
     ReadError
         The file or address cannot be read.
     WeightsError
-        It is not the file that belongs to the model (its SHA-256 differs).
+        It is not the file that belongs to the model (its SHA-256 differs), or the model is one
+        that is not got from elsewhere, and damaged.
     WriteError
         The models folder cannot be written to.
     """
     absent = {entry.name: entry for entry in absent_models()}
     entry = absent.get(name) or find_model(name)
-    if entry.source != "separate" or verify(entry):
+    if verify(entry):
         return entry
+    if entry.source != "separate":
+        raise WeightsError(
+            f"The files of {name} are missing or damaged, and it does not come from elsewhere.",
+            hint=entry.remedy,
+        )
     with staged(entry.files[0].parent) as stage:
         for path, expected in zip(entry.files, entry.sha256, strict=True):
             with closing(_open(place, path.name)) as source:
-                found = _copy(source, stage.path(path.name), progress)
+                found = _copy(source, stage.path(path.name), progress, (place, path.name))
             if found != expected:
                 raise WeightsError(
                     f"{place} is not the {path.name} that belongs to {name} (its SHA-256 is "
@@ -75,13 +83,21 @@ def _open(place: str, name: str) -> IO[bytes]:
         raise _unreadable(place, name, error) from error
 
 
-def _copy(source: IO[bytes], target: Path, progress: Callable[[int, int], None]) -> str:
-    """Copy a file and give its SHA-256."""
+def _copy(
+    source: IO[bytes], target: Path, progress: Callable[[int, int], None], what: tuple[str, str]
+) -> str:
+    """Copy a file, of which the place and name are given, and give its SHA-256."""
     headers = getattr(source, "headers", None)
-    total = int(headers.get("Content-Length") or 0) if headers else 0
+    stated = (headers.get("Content-Length") or "") if headers else ""
+    total = int(stated) if stated.isdecimal() and len(stated) < 20 else 0
     digest, done = hashlib.sha256(), 0
     with target.open("wb") as file:
-        while piece := _read(source, target.name):
+        while piece := _read(source, *what):
+            if done + len(piece) > MAX_BYTES:
+                raise WeightsError(
+                    f"{what[0]} has more than {MAX_BYTES >> 20} MiB, so it is not {what[1]}.",
+                    hint="Give the file of the model itself, or the folder with it.",
+                )
             file.write(piece)
             digest.update(piece)
             done += len(piece)
@@ -89,11 +105,11 @@ def _copy(source: IO[bytes], target: Path, progress: Callable[[int, int], None])
     return digest.hexdigest()
 
 
-def _read(source: IO[bytes], name: str) -> bytes:
+def _read(source: IO[bytes], place: str, name: str) -> bytes:
     try:
         return source.read(_PIECE)
     except (OSError, HTTPException) as error:
-        raise _unreadable("the source", name, error) from error
+        raise _unreadable(place, name, error) from error
 
 
 def _unreadable(place: str, name: str, error: Exception) -> ReadError:

@@ -15,7 +15,7 @@ import platformdirs
 from cellseg_engine.errors import ModelNotFoundError, SettingsError, WeightsError, WriteError
 from cellseg_engine.nets.card import ModelCard, check_ensemble, file_sha256, is_file, read_card
 from cellseg_engine.zoo.names import check_usable
-from cellseg_engine.zoo.paths import expand_path, weights_files
+from cellseg_engine.zoo.paths import expand_path, weights_files, weights_in
 from cellseg_engine.zoo.unknown import hint_for
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def get_command(name: str) -> str:
 def models_folder() -> Path:
     """Give the folder of imported models: ``CELLSEG_MODELS``, or the user's data folder."""
     given = os.environ.get(MODELS_VARIABLE)
-    return Path(given) if given else platformdirs.user_data_path("cellseg", False) / "models"
+    if given:
+        return expand_path(given).absolute()
+    return platformdirs.user_data_path("cellseg", False) / "models"
 
 
 def list_models() -> list[ModelEntry]:
@@ -111,8 +113,7 @@ def separate_folder() -> Path:
 
 
 def _catalogue() -> list[ModelEntry]:
-    with CATALOGUE.open("rb") as file:
-        content = tomllib.load(file)
+    content = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
     return [
         ModelEntry(
             name,
@@ -237,6 +238,7 @@ def import_model(
     origin: str = "",
     flow_variant: str = "",
     size_file: Path | None = None,
+    diam_mean_px: float = 0.0,
 ) -> ModelEntry:
     """Copy weights into the models folder, so that they can be used by name.
 
@@ -250,6 +252,8 @@ def import_model(
         Written into the card where given.
     size_file
         Official size model, if it does not lie beside the weights.
+    diam_mean_px
+        Diameter at which the networks see objects, where the files do not say it.
 
     Raises
     ------
@@ -259,14 +263,15 @@ def import_model(
         One sentence says why; the models folder is unchanged.
     """
     from cellseg_engine.nets.card import write_weights
-    from cellseg_engine.nets.size_model import read_official_size_model
     from cellseg_engine.nets.weights import load_weights
 
     name = name or paths[0].resolve().name.removesuffix(".pth").removesuffix(".safetensors")
     check_new_name(name)
-    files = [load_weights(file) for path in paths for file in weights_files(path)]
+    files = [
+        load_weights(file, size_file=None if number else size_file, diam_mean_px=diam_mean_px)
+        for number, file in enumerate(file for path in paths for file in weights_files(path))
+    ]
     check_ensemble(name, files)
-    size_model = read_official_size_model(size_file) if size_file else files[0].size_model
     given = {"licence": licence, "origin": origin, "flow_variant": flow_variant}
     changes = {key: value for key, value in given.items() if value}
     folder = models_folder()
@@ -277,7 +282,7 @@ def import_model(
             target.mkdir()
             for number, file in enumerate(files):
                 card = file.card.with_changes(name=name, **changes)
-                size = size_model if number == 0 else None
+                size = None if number else file.size_model
                 write_weights(target / f"{number}.safetensors", card, file.arrays, size)
             target.rename(folder / name)
     except OSError as error:
@@ -336,14 +341,9 @@ def _is_known(name: str) -> bool:
 
 def _imported() -> list[ModelEntry]:
     folder = models_folder()
-    if not folder.is_dir():
-        return []
-    found = []
-    for child in sorted(folder.iterdir()):
-        files = tuple(sorted(child.glob("*.safetensors"))) if child.is_dir() else ()
-        if files and not child.name.startswith("."):
-            found.append(ModelEntry(child.name, files, (), "imported"))
-    return found
+    children = sorted(folder.iterdir()) if folder.is_dir() else ()
+    found = {child: weights_in(child) for child in children if not child.name.startswith(".")}
+    return [ModelEntry(child.name, tuple(at), (), "imported") for child, at in found.items() if at]
 
 
 def check_new_name(name: str) -> None:

@@ -34,6 +34,7 @@ def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         shutil.copy(ROOT / name, root / name)
     monkeypatch.setattr(module, "ROOT", root)
     monkeypatch.setattr(module, "VENV", root / ".venv")
+    monkeypatch.setattr(module, "LOCK", root / ".venv.lock")
     monkeypatch.delenv("CELLSEG_PIP_ARGS", raising=False)
     return module
 
@@ -128,6 +129,36 @@ def test_a_moved_project_or_another_python_is_installed_again(
     moved = bootstrap.ROOT.rename(bootstrap.ROOT.with_name("moved"))
     monkeypatch.setattr(bootstrap, "ROOT", moved)
     assert before != bootstrap.fingerprint([3, 12, 1])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has programs instead of scripts")
+def test_a_moved_environment_finds_itself(bootstrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    venv = bootstrap.VENV
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    tools = {
+        "short": f"#!{venv}/bin/python3\n",
+        "long": f"#!/bin/sh\n'''exec' \"{venv}/bin/python\" \"$0\" \"$@\"\n' '''\n",
+    }
+    for name, first in tools.items():
+        (venv / "bin" / name).write_text(f"{first}import sys\nprint(sys.prefix)\n")
+        (venv / "bin" / name).chmod(0o755)
+    assert not bootstrap.was_moved()
+    for place in ("moved here", "and again"):
+        venv = venv.parent.rename(venv.parent.with_name(place)) / ".venv"
+        monkeypatch.setattr(bootstrap, "VENV", venv)
+        assert bootstrap.was_moved()
+        bootstrap.renew_scripts()
+        assert not bootstrap.was_moved()
+        for name in tools:
+            assert subprocess.check_output([venv / "bin" / name], text=True) == f"{venv}\n"
+
+
+def test_two_at_once(bootstrap: Any, installs: Any) -> None:
+    with bootstrap.only_one():
+        said = problem(bootstrap, lambda: bootstrap.set_up(set(), []))
+    assert (said.startswith("Another bootstrap.py is setting up"), installs) == (True, [])
+    bootstrap.set_up(set(), [])
+    assert len(installs) == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"extras": ["of an older version"]}'])

@@ -46,10 +46,18 @@ def programs(tmp_path: Path) -> Path:
     return folder
 
 
+def make_kit(folder: Path) -> Path:
+    """Copy what a person gets: the installers and a wheel."""
+    shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
+    (folder / "cellseg_engine-0.1.0-py3-none-any.whl").touch()
+    return folder
+
+
 def run(
-    home: Path, programs: Path, *arguments: object, program: tuple[str, ...] = (str(SCRIPT),)
+    home: Path, programs: Path, *arguments: object, program: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Run it for a user who has nothing but a home folder."""
+    program = program or (str(make_kit(home.parent / "kit") / SCRIPT.name),)
     environment = {"HOME": str(home), "PATH": str(programs), "https_proxy": "http://127.0.0.1:9"}
     return subprocess.run(
         ["/bin/sh", *program, *map(str, arguments)],
@@ -77,6 +85,32 @@ def test_nothing_to_download_with(home: Path, programs: Path) -> None:
     assert ran.stderr == ""
     assert files(home) == []
     assert not data_folder(home).parent.exists()
+
+
+def test_without_a_wheel_nothing_is_taken_from_an_index(home: Path, programs: Path) -> None:
+    kit = make_kit(home.parent / "a kit")
+    next(kit.glob("*.whl")).unlink()
+    ran = run(home, programs, program=(str(kit / SCRIPT.name),))
+    assert ran.returncode == 1
+    assert ran.stdout == (
+        f"\nCellSeg was not installed: there is no cellseg_engine-....whl in {kit}; put it beside "
+        "this file.\n"
+    )
+    assert not data_folder(home).parent.exists()
+
+
+def test_the_wheel_is_installed_by_its_path(home: Path, programs: Path, tmp_path: Path) -> None:
+    uv = programs / "uv"
+    uv.write_text('#!/bin/sh\nprintf "%s|" "$@"\n[ "$1" = pip ] && exit 3\nexit 0\n')
+    uv.chmod(0o755)
+    kit = make_kit(tmp_path / "a kit of Jürgen")
+    ran = run(home, programs, program=(str(kit / SCRIPT.name),))
+    assert ran.returncode == 1
+    words = next(line for line in ran.stdout.splitlines() if line.startswith("pip|")).split("|")
+    assert f"{kit}/cellseg_engine-0.1.0-py3-none-any.whl[service]" in words
+    assert "--find-links" not in words
+    assert [word for word in words if word.startswith("cellseg-engine")] == ["cellseg-engine"]
+    assert words[words.index("cellseg-engine") - 1] == "--reinstall-package"
 
 
 def test_no_connection(home: Path, programs: Path) -> None:
@@ -171,8 +205,7 @@ def test_removing_ends_where_a_host_cannot_be_cleaned(home: Path, programs: Path
 def test_the_files_to_double_click(
     home: Path, programs: Path, tmp_path: Path, system: str, task: str, words: str
 ) -> None:
-    kit = tmp_path / "CellSeg kit"
-    shutil.copytree(FOLDER, kit)
+    kit = make_kit(tmp_path / "CellSeg kit")
     if system == "macOS":
         program: tuple[str, ...] = (str(kit / f"{task} CellSeg (macOS).command"),)
     else:

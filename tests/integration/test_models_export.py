@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,11 +20,13 @@ import torch
 
 from cellseg_engine.errors import SettingsError, WeightsError
 from cellseg_engine.export import onnx_file
+from cellseg_engine.export.bioimageio import choose_citations
 from cellseg_engine.export.example import make_example, scale_range
 from cellseg_engine.export.joined import join_networks, relative_rms, run_network
 from cellseg_engine.export.packages import NO_TELEMETRY, need
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.weights import build_network, load_weights
+from cellseg_engine.zoo.citations import DATA, METHOD, TRAINING
 from cellseg_engine.zoo.store import read_model
 from tests.conftest import require
 from tests.integration.cli import Cli, disks, draw, listing, official
@@ -59,6 +62,12 @@ def test_onnxruntime_keeps_no_notes_about_the_user(tmp_path: Path) -> None:
         [sys.executable, "-c", code], check=True, env={**known, "XDG_CACHE_HOME": str(tmp_path)}
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_papers_about_our_images_are_cited_for_our_weights_only() -> None:
+    (ours,) = read_model("nuclei")
+    assert choose_citations("nuclei", [ours]) == (METHOD, TRAINING, *DATA["nuclei"])
+    assert choose_citations("nuclei", [replace(ours, sha256="0" * 64)]) == (METHOD, TRAINING)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 from cellseg_engine.errors import ModelNotFoundError, ReadError, SettingsError, WeightsError
 from cellseg_engine.nets.card import write_weights
 from cellseg_engine.nets.weights import load_weights
-from cellseg_engine.zoo import store
+from cellseg_engine.zoo import fetch, store
 from cellseg_engine.zoo.fetch import fetch_model
 from tests.integration.cli import Cli, official
 
@@ -53,6 +53,18 @@ class _CutOff(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+class _WrongLength(_CutOff):
+    """Says no number for the length of what it gives."""
+
+    protocol_version = "HTTP/1.0"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "abc")
+        self.end_headers()
+        self.wfile.write(CONTENT)
 
 
 @contextmanager
@@ -119,9 +131,43 @@ def test_what_cannot_be_read(address: str, origin: Path, place: str, reason: str
 
 
 def test_an_answer_that_is_cut_off(origin: Path) -> None:
-    with serving(_CutOff) as address, pytest.raises(ReadError, match="the answer was cut off"):
+    words = r"^far\.safetensors cannot be read from http.*: the answer was cut off"
+    with serving(_CutOff) as address, pytest.raises(ReadError, match=words):
         fetch_model("far", address)
     assert list(store.models_folder().rglob("*.safetensors")) == []
+
+
+def test_an_answer_with_a_length_that_is_no_number(origin: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    with serving(_WrongLength) as address:
+        fetch_model("far", address, lambda *counts: seen.append(counts))
+    assert seen[-1] == (len(CONTENT), 0)
+
+
+def test_an_endless_file_does_not_fill_the_disk(
+    origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1 << 21)
+    with (origin / "far.safetensors").open("wb") as file:
+        file.truncate(1 << 22)
+    done: list[int] = []
+    with pytest.raises(WeightsError, match=r"has more than .* so it is not far\.safetensors"):
+        fetch_model("far", str(origin), lambda so_far, _: done.append(so_far))
+    assert max(done) <= 1 << 21
+    assert list(store.models_folder().rglob("*.safetensors")) == []
+
+
+def test_a_damaged_one_that_is_not_got_from_elsewhere(
+    origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = store.CATALOGUE.read_text(encoding="utf-8")
+    store.CATALOGUE.write_text(text.replace("separate", "shipped"), encoding="utf-8")
+    monkeypatch.setattr(store, "SHIPPED_FOLDER", origin)
+    assert fetch_model("far", "/nowhere").is_here
+    (origin / "far.safetensors").write_bytes(CONTENT[:-1])
+    with pytest.raises(WeightsError, match="far are missing or damaged") as raised:
+        fetch_model("far", "/nowhere")
+    assert raised.value.hint == "Install cellseg-engine again."
 
 
 @pytest.mark.parametrize("is_checkout", [False, True])

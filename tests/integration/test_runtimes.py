@@ -243,6 +243,13 @@ def test_auto_is_bf16_only_with_units_for_it_and_evidence(monkeypatch: pytest.Mo
     assert asked.precision == "fp32"
 
 
+def test_the_engines_own_kernels_stay_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose_runtime, "has_bf16_units", lambda: True)
+    net = build_network(read_model(MODEL)[0])
+    own = make_runtime(net, device="cpu", runtime="winograd", allow_bf16=True)
+    assert own.precision == "fp32"
+
+
 def test_only_models_with_evidence_may_run_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[bool] = []
     make = choose_runtime.make_runtime

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
+import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from cellseg_engine.errors import ModelNotFoundError, WeightsError
+from cellseg_engine.io.plain_pickle import RefusedError, load_plain_npy
+from cellseg_engine.nets import card as card_module
 from cellseg_engine.nets.card import (
     ModelCard,
     WeightsFile,
@@ -24,7 +30,12 @@ from cellseg_engine.nets.size_model import (
     write_official_size_model,
 )
 from cellseg_engine.nets.unet import ResidualUNet
-from cellseg_engine.nets.weights import build_network, export_official, load_weights
+from cellseg_engine.nets.weights import (
+    FIRST_LAYER,
+    build_network,
+    export_official,
+    load_weights,
+)
 from cellseg_engine.train.prepare import is_chain
 from cellseg_engine.zoo.store import read_model
 
@@ -94,7 +105,7 @@ def test_export_and_own_format_round_trip(tmp_path: Path) -> None:
     weights = load_weights(save(tmp_path / "a.pth", random_state()))
     export_official(tmp_path / "b.pth", weights)
     again = load_weights(tmp_path / "b.pth")
-    size = SizeModel(np.arange(256.0), np.ones(256), 17.0, 0.25, (5.0, 60.0))
+    size = SizeModel(np.arange(256.0), np.ones(256), 30.0, 0.25, (5.0, 60.0))
     card = weights.card.with_changes(name="c", diameter_range_px=(5.0, 60.0))
     write_weights(tmp_path / "c.safetensors", card, weights.arrays, size)
     own = load_weights(tmp_path / "c.safetensors")
@@ -153,6 +164,11 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     more = {**state, "extra.weight": torch.zeros(1)}
     four = {**state, "output.2.weight": torch.zeros(4, 32, 1, 1), "output.2.bias": torch.zeros(4)}
     nan = {**state, "output.2.bias": torch.full((3,), float("nan"))}
+    scalar = {**state, "output.2.weight": torch.tensor(1.0)}
+    no_data = {**state, "output.2.bias": torch.zeros(3, device="meta")}
+    imaginary = {**state, "output.2.bias": torch.zeros(3, dtype=torch.cfloat)}
+    variance = {**state, FIRST_LAYER.replace("weight", "running_var"): -torch.ones(2)}
+    channels = {**state, FIRST_LAYER: torch.zeros(1).expand(10**9)}
     shape = {**state, "output.0.weight": torch.zeros(33)}
     own = folder / "own.safetensors"
     own.write_bytes(b"\x10\0\0\0\0\0\0\0{broken json...}")
@@ -174,6 +190,18 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "classes": (save(folder / "f.pth", four), "has 4 outputs"),
         "nan": (save(folder / "n.pth", nan), "output.2.bias holds NaN"),
         "shape": (save(folder / "s.pth", shape), "output.0.weight has shape (33,), expected (32,)"),
+        "scalar": (save(folder / "0.pth", scalar), "output.2.weight has shape ()"),
+        "no data": (save(folder / "meta.pth", no_data), "holds something else than numbers"),
+        "complex": (save(folder / "c.pth", imaginary), "holds complex64 and not numbers"),
+        "variance": (save(folder / "var.pth", variance), "running_var holds negative variances"),
+        "channels": (save(folder / "ch.pth", channels), "networks with 1 to 64 channels"),
+        **{
+            f"diameter {number}": (
+                save(folder / f"d{number}.pth", {**state, "diam_mean": torch.tensor(values)}),
+                "diam_mean must be one positive number of pixels",
+            )
+            for number, values in enumerate(([float("nan")], [0.0], [-3.0], [], [1e9]))
+        },
         "list": (save(folder / "l.pth", [1, 2]), "holds no named weights"),
         "own": (own, "damaged or not a safetensors file"),
         "foreign": (foreign, "without a CellSeg model card"),
@@ -192,7 +220,7 @@ def test_files_that_do_not_fit_are_refused_with_the_reason(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["size_mine.npy", "mine.pth_size.npy", "mine_size.npy"])
 def test_size_models_are_found_by_all_official_names(tmp_path: Path, name: str) -> None:
-    write_official_size_model(tmp_path / name, SizeModel(np.zeros(256), np.ones(256), 17.0, 0.25))
+    write_official_size_model(tmp_path / name, SizeModel(np.zeros(256), np.ones(256), 30.0, 0.25))
     size_model = load_weights(save(tmp_path / "mine.pth", random_state())).size_model
     assert size_model is not None
     assert size_model.log_offset == 0.25
@@ -225,6 +253,42 @@ def test_malicious_size_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"asks for (posix|nt)\.system"):
         read_official_size_model(path)
     assert not (tmp_path / "ran").exists()
+
+
+class Pointers:
+    """An array of objects whose bytes are taken for their addresses, where NumPy unpickles it."""
+
+    def __init__(self, flags: int) -> None:
+        self.flags = flags
+
+    def __reduce__(self) -> tuple[object, ...]:
+        plain = np.zeros(1).__reduce__()
+        return *plain[:2], (1, (1,), RecordDtype(self.flags), False, b"A" * 8)
+
+
+class RecordDtype(Pointers):
+    """A dtype with an object as its field, and flags that say otherwise."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        fields = {"a": (np.dtype("O"), 0)}
+        state = (4, "|", None, ("a",), fields, 8, 1, self.flags)
+        return np.dtype, ("V8", False, True), state
+
+
+class NamedDtype(RecordDtype):
+    """The same, under a plain name."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return np.dtype, ("S8", False, True), super().__reduce__()[2]
+
+
+@pytest.mark.parametrize("flags", [0, 1, 16])
+@pytest.mark.parametrize("kind", [Pointers, RecordDtype, NamedDtype])
+def test_bytes_in_a_pickle_never_become_addresses(flags: int, kind: type[Pointers]) -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.array({"masks": kind(flags)}, dtype=object), allow_pickle=True)
+    with pytest.raises(RefusedError, match="dtype"):
+        load_plain_npy(stream.getvalue())
 
 
 def test_damaged_size_models_are_refused(tmp_path: Path) -> None:
@@ -264,3 +328,22 @@ def test_cards_of_newer_versions_are_refused(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b'\\"format\\": 1', b'\\"format\\": 9'))
     with pytest.raises(WeightsError, match="newer CellSeg"):
         read_weights(path)
+
+
+def test_a_full_disk_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space (os error 28)")
+
+    monkeypatch.setattr(card_module, "save_file", fail)
+    with pytest.raises(OSError, match=r"No space left on device.*a\.safetensors") as caught:
+        write_weights(tmp_path / "a.safetensors", ModelCard("a", 1, 30, 30), {"a": np.zeros(1)})
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files have no such rights on Windows")
+def test_others_may_read_weights_as_far_as_other_new_files(tmp_path: Path) -> None:
+    write_weights(tmp_path / "a.safetensors", ModelCard("a", 1, 30, 30), {"a": np.zeros(1)})
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

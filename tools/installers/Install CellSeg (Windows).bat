@@ -24,6 +24,9 @@ set "PYTHONHOME="
 set "PYTHONUTF8=1"
 if /i "%~1"=="/uninstall" goto uninstall
 
+set "WHEEL="
+for %%W in ("%~dp0cellseg_engine-*.whl") do set "WHEEL=%%~fW"
+if not defined WHEEL (set "WHY=there is no cellseg_engine-....whl in %~dp0; put it beside this file." & goto failed)
 set "FIJI=%~1"
 set "PLUGINS=%~2"
 if not defined FIJI set "FIJI=%FIJI_HOME%"
@@ -56,14 +59,9 @@ if errorlevel 1 (set "WHY=no Python could be found or downloaded; see above." & 
 
 :engine
 echo == Installing the engine. PyTorch is large: this may take some minutes.
-set "VERSION="
 call :end_engine
-for %%W in ("%~dp0cellseg_engine-*.whl") do for /f "tokens=2 delims=-" %%V in ("%%~nW") do set "VERSION=%%V"
-if defined VERSION (
-    "%UV%" pip install --python "%PYTHON%" --torch-backend auto --find-links "%~dp0." --reinstall-package %PACKAGE% "%PACKAGE%[service]==%VERSION%"
-) else (
-    "%UV%" pip install --python "%PYTHON%" --torch-backend auto --upgrade-package %PACKAGE% "%PACKAGE%[service]"
-)
+rem By its path: by its name an index would be asked, where anyone may have registered it.
+"%UV%" pip install --python "%PYTHON%" --torch-backend auto --reinstall-package %PACKAGE% "%WHEEL%[service]"
 if errorlevel 1 (set "WHY=the packages could not be installed; see above." & goto failed)
 "%CELLSEG%" --version
 if errorlevel 1 (set "WHY=the engine was installed but does not run; see above." & goto failed)

@@ -124,14 +124,9 @@ newest_wheel() { # beside this file, without "cellseg_engine-"; 0.10.0 is newer 
 
 install_engine() {
     step "Installing the engine (PyTorch is large: this may take some minutes)"
-    wanted="${PACKAGE}[service]"
-    set -- --python "$python" --upgrade-package "$PACKAGE"
-    newest=$(newest_wheel)
-    if [ -n "$newest" ]; then
-        wanted="$wanted==${newest%%-*}"
-        say "from $here/cellseg_engine-$newest"
-        set -- "$@" --find-links "$here" --reinstall-package "$PACKAGE"
-    fi
+    say "from $wheel"
+    # By its path: by its name an index would be asked, where anyone may have registered it.
+    set -- --python "$python" --reinstall-package "$PACKAGE"
     # On Linux the ordinary PyTorch brings several GB for NVIDIA GPUs; "auto" looks for one first.
     backend=${UV_TORCH_BACKEND-auto}
     if [ "$(uname -s)" = Linux ] && [ -n "$backend" ]; then
@@ -139,7 +134,7 @@ install_engine() {
     fi
     unset UV_TORCH_BACKEND
     end_engine # it would go on with the code that is replaced now
-    "$uv" pip install "$@" "$wanted" || give_up "the packages could not be installed; see above."
+    "$uv" pip install "$@" "${wheel}[service]" || give_up "the packages could not be installed; see above."
     "$cellseg" --version || give_up "the engine was installed but does not run; see above."
 }
 
@@ -195,6 +190,9 @@ remember() {
 
 run_install() {
     failed=
+    newest=$(newest_wheel)
+    [ -n "$newest" ] || fail "there is no cellseg_engine-....whl in $here; put it beside this file."
+    wheel=$here/cellseg_engine-$newest
     mkdir -p "$data" || fail "the folder $data cannot be made."
     # A folder with something in it that we did not make is not ours to fill, or to remove later.
     if [ ! -f "$marker" ]; then
