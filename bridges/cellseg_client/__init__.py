@@ -10,7 +10,7 @@ Works with Python 3.8 and newer, and never imports the engine.
 
 from __future__ import annotations
 
-from cellseg_client.engine import Engine, Progress, Result, connect, ensure
+from cellseg_client.engine import Engine, Result, connect, ensure
 from cellseg_client.errors import (
     AccessError,
     EngineError,
@@ -21,6 +21,7 @@ from cellseg_client.errors import (
     RefusedError,
     SegmentationCancelledError,
 )
+from cellseg_client.job import Progress
 
 WIRE = 1
 """The protocol that this client speaks; an engine of another one says which side to update."""

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 from typing import Any, Callable, Dict, Iterable, List, Optional, Union
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cellseg_client.errors import (
     AccessError,
@@ -50,11 +50,11 @@ class Connection:
     """
 
     def __init__(self, url: str, token: str, pid: int = 0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = _split(url)
+        if parts is None:
             raise RefusedError(
                 "{!r} is not the address of an engine.".format(url),
-                hint="Give http://HOST:PORT or https://HOST.",
+                hint="Give http://HOST:PORT or https://HOST, with a port of 1 to 65535.",
                 code="url",
             )
         self.url = url.rstrip("/")
@@ -108,7 +108,9 @@ class Connection:
             connection.close()
             raise NotRunningError(
                 "{} cannot be reached: {}.".format(_capital(self.name), error.strerror or error),
-                hint="" if self.pid else "Is it running, and does a firewall let you through?",
+                hint="It has ended; the next image, or cellseg_client.ensure(), starts another one."
+                if self.pid
+                else "Is it running, and does a firewall let you through?",
             ) from error
         connection.sock.settimeout(timeout_s)
         return self._send(
@@ -322,6 +324,16 @@ def make_error(status: str, error: Dict[str, Any], http_status: int = 0) -> Engi
         hint=str(error.get("hint", "")),
         code=str(error.get("code", "")),
     )
+
+
+def _split(url: str) -> Optional[SplitResult]:
+    """Give the parts of the address of an engine, or None for what is none."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # also of a port that is none
+        return None
+    return parts if is_one else None
 
 
 def _capital(text: str) -> str:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    TypeVar,
+)
 
-from cellseg_client.connection import (
-    HEALTH_TIMEOUT_S,
-    SILENCE_TIMEOUT_S,
-    Connection,
-    Exchange,
-    NotRunningError,
-    make_error,
-)
-from cellseg_client.errors import (
-    AccessError,
-    EngineTimeoutError,
-    SegmentationCancelledError,
-)
+from cellseg_client.connection import HEALTH_TIMEOUT_S, Connection, NotRunningError
+from cellseg_client.errors import AccessError
+from cellseg_client.job import Job, Progress
 from cellseg_client.start import Found, find_or_start
 
 if TYPE_CHECKING:
@@ -30,32 +29,12 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 180.0  # the first start after an installation compiles for a minute and more
 SEGMENT_TIMEOUT_S = 24 * 3600.0
 
+_WEIGHTS_SUFFIXES = (".safetensors", ".pth")
+_MODEL_SETTINGS = ("model", "model_side_views")
+
+_Answer = TypeVar("_Answer")
+
 _PROCESS = uuid.uuid4().hex[:12]
-
-
-class Progress(NamedTuple):
-    """How far a segmentation is.
-
-    Attributes
-    ----------
-    stage
-        ``queued``, ``loading``, ``size``, ``network`` or ``labels``.
-    fraction
-        Of the stage, 0 to 1.
-    plane, planes
-        The plane at work, from 0, and how many there are.
-    position
-        In the queue, how many images come first.
-    job
-        For `Engine.cancel`.
-    """
-
-    stage: str
-    fraction: float
-    plane: int
-    planes: int
-    position: int
-    job: str
 
 
 class Result(NamedTuple):
@@ -177,20 +156,22 @@ class Engine:
         return list(dict.fromkeys(Path(record[n]) for n in ("exchange", "exchange_large")))
 
     def health(self) -> Dict[str, Any]:
-        """Ask how it is."""
+        """Ask how it is; this starts no other one."""
         return self._connection.proven().ask("GET", "/v1/health")
 
     def models(self) -> List[Dict[str, Any]]:
         """Ask for the models it has."""
-        models: List[Dict[str, Any]] = self._connection.proven().ask("GET", "/v1/models")["items"]
+        models: List[Dict[str, Any]] = self._renewing(
+            lambda: self._connection.proven().ask("GET", "/v1/models")["items"]
+        )
         return models
 
     def schema(self) -> Dict[str, Any]:
         """Ask for the settings it knows, as JSON Schema."""
-        return self._connection.proven().ask("GET", "/v1/schema")
+        return self._renewing(lambda: self._connection.proven().ask("GET", "/v1/schema"))
 
     def status(self) -> Dict[str, Any]:
-        """Ask what it does."""
+        """Ask what it does; this starts no other one."""
         return self._connection.proven().ask("GET", "/v1/status")
 
     def cancel(self, job: str) -> None:
@@ -221,7 +202,8 @@ class Engine:
         axes
             What the dimensions are, for example ``"CYX"``; may be left out for 2-D images.
         settings
-            Names and values, see `schema`; defaults for those left out.
+            Names and values, see `schema`; defaults for those left out. A path of a model may
+            begin at the working folder of this program, if the engine is on this machine.
         outputs
             Of ``labels``, ``rois``, ``table``, ``probability``, ``flows``.
         progress
@@ -251,7 +233,7 @@ class Engine:
         from cellseg_client.exchange import check_array
 
         request = {
-            "settings": dict(settings or {}),
+            "settings": self._with_whole_paths(settings or {}),
             "axes": axes,
             "outputs": list(outputs),
             "channel_names": list(channel_names),
@@ -259,18 +241,10 @@ class Engine:
             "title": title,
             "client": client or "process {} ({})".format(os.getpid(), _PROCESS),
         }
-        job = _Job(request, check_array(array), progress, is_cancelled, timeout_s)
-        try:
-            return self._run(job)
-        except (NotRunningError, AccessError, FileNotFoundError) as error:
-            # Nothing was asked yet: the engine ended since, for example after an idle hour, and
-            # its port may be another program's.
-            if self._restart is None:
-                raise
-            self._renew(error)
-            return self._run(job)
+        job = Job(request, check_array(array), progress, is_cancelled, timeout_s)
+        return self._renewing(lambda: self._run(job))
 
-    def _run(self, job: _Job) -> Result:
+    def _run(self, job: Job) -> Result:
         connection = self._connection.proven()
         exchange = self._make_exchange()
         image, leftovers = exchange.send(job.array)
@@ -284,11 +258,28 @@ class Engine:
                     pass  # the engine has removed it, which is the rule
         return _make_result(answer, exchange)
 
-    def _renew(self, error: Exception) -> None:
-        if self._restart is None:
-            raise error
-        self._found = self._restart()
-        self._connection = self._found.connection
+    def _renewing(self, use: Callable[[], _Answer]) -> _Answer:
+        """Give what a use gives; if nothing was asked yet, since the engine has ended, once more.
+
+        It ends for example after an idle hour, and its port may then be another program's.
+        """
+        try:
+            return use()
+        except (NotRunningError, AccessError, FileNotFoundError):
+            if self._restart is None:
+                raise
+            self._found = self._restart()
+            self._connection = self._found.connection
+            return use()
+
+    def _with_whole_paths(self, settings: Mapping[str, Any]) -> Dict[str, Any]:
+        """Give settings in which a model is a name, or a path that the engine understands, too."""
+        whole = dict(settings)
+        for name in _MODEL_SETTINGS:
+            model = whole.get(name)
+            if self._found is not None and isinstance(model, str) and _is_path(model):
+                whole[name] = os.path.abspath(model)
+        return whole
 
     def _make_exchange(self) -> Any:
         from cellseg_client.exchange import LocalExchange, RemoteExchange
@@ -298,76 +289,10 @@ class Engine:
         return LocalExchange(self.exchange_folders)
 
 
-class _Job:
-    """One request and the caller's wishes while it runs."""
-
-    def __init__(
-        self,
-        request: Dict[str, Any],
-        array: np.ndarray,
-        progress: Optional[Callable[[Progress], None]],
-        is_cancelled: Optional[Callable[[], bool]],
-        timeout_s: float,
-    ) -> None:
-        from cellseg_client import WIRE
-
-        self._request = dict(request, wire=WIRE)
-        self.array = array
-        self._progress = progress
-        self._is_cancelled = is_cancelled
-        self._timeout_s = timeout_s
-        self._deadline = time.monotonic() + timeout_s
-        self._job = ""
-        self._pid = 0
-
-    def run(self, connection: Connection, image: Dict[str, str]) -> Dict[str, Any]:
-        """Give the result event; leaving early closes the connection, which stops the job."""
-        body = json.dumps(dict(self._request, image=image)).encode("ascii")
-        wait_s = max(0.1, min(SILENCE_TIMEOUT_S, self._deadline - time.monotonic()))
-        with connection.open("POST", "/v1/segment", body=body, timeout_s=wait_s) as answer:
-            while True:
-                event = self._next(connection, answer)
-                if event.get("event") == "result":
-                    break
-                self._tell(event)
-                if self._is_cancelled is not None and self._is_cancelled():
-                    raise SegmentationCancelledError("The segmentation was cancelled.")
-                if time.monotonic() > self._deadline:
-                    raise EngineTimeoutError(
-                        "{} has no result after {:g} s; the job is stopped.".format(
-                            connection.name[0].upper() + connection.name[1:], self._timeout_s
-                        ),
-                        hint="Give it more time, or look at its status page.",
-                    )
-        if event.get("status") != "ok":
-            raise make_error(str(event.get("status")), event.get("error") or {})
-        return event
-
-    def _next(self, connection: Connection, answer: Exchange) -> Dict[str, Any]:
-        line = answer.readline()
-        if not line.endswith(b"\n"):
-            raise connection.lost()
-        try:
-            event = json.loads(line.decode("utf-8"))
-        except ValueError as error:
-            raise connection.lost() from error
-        return event if isinstance(event, dict) else {}
-
-    def _tell(self, event: Dict[str, Any]) -> None:
-        self._job = str(event.get("job", self._job))
-        kind = event.get("event")
-        if self._progress is None or kind not in ("queued", "progress"):
-            return
-        self._progress(
-            Progress(
-                str(event.get("stage", kind)),
-                float(event.get("fraction", 0.0)),
-                int(event.get("plane", 0)),
-                int(event.get("planes", 1)),
-                int(event.get("position", 0)),
-                self._job,
-            )
-        )
+def _is_path(model: str) -> bool:
+    """Say whether a model is given by a path that is one for this program; names stay names."""
+    looks_so = "/" in model or "\\" in model or model.endswith(_WEIGHTS_SUFFIXES)
+    return looks_so and os.path.exists(model)
 
 
 def _make_result(answer: Dict[str, Any], exchange: Any) -> Result:

@@ -15,6 +15,7 @@ from cellseg_client.errors import EngineStartError
 
 RUNTIME_VARIABLE = "CELLSEG_RUNTIME"
 PYTHON_VARIABLE = "CELLSEG_ENGINE_PYTHON"
+MODELS_VARIABLE = "CELLSEG_MODELS"
 
 RECORD_NAME = "engine.json"
 LOCK_NAME = "engine.lock"
@@ -50,7 +51,8 @@ def make_private_folder(folder: Path) -> Path:
     Raises
     ------
     EngineStartError
-        It cannot be made, is a link, or belongs to somebody else.
+        It cannot be made, is a link, belongs to somebody else, or is named by
+        ``CELLSEG_RUNTIME`` and open to others: who named it may want it so.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,14 @@ def make_private_folder(folder: Path) -> Path:
                 "The folder {} is not a plain folder of yours.".format(folder),
                 hint="Set {} to a folder of yours.".format(RUNTIME_VARIABLE),
             )
-        if sys.platform != "win32":
+        if sys.platform != "win32" and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            if os.environ.get(RUNTIME_VARIABLE):
+                raise EngineStartError(
+                    "Others may enter the folder {}, which {} names.".format(
+                        folder, RUNTIME_VARIABLE
+                    ),
+                    hint="Name one that is not there yet, or make it private: chmod 700.",
+                )
             folder.chmod(0o700)
     except OSError as error:
         raise EngineStartError(

@@ -22,12 +22,14 @@ from cellseg_client.connection import Connection
 from cellseg_client.errors import EngineLostError, EngineStartError, EngineTimeoutError
 from cellseg_client.places import (
     LOG_NAME,
+    MODELS_VARIABLE,
     OUTPUT_NAME,
     PYTHON_VARIABLE,
     RECORD_NAME,
     make_private_folder,
     runtime_folder,
 )
+from cellseg_client.wanted import check_wanted
 
 EXIT_RUNNING = 10
 """Exit code of a service that found another one running."""
@@ -84,7 +86,8 @@ def find_or_start(
     Parameters
     ----------
     engine_python
-        Python that has the engine; see `find_engine_python` if None.
+        Python that has the engine; see `find_engine_python` if None. An engine that runs is
+        taken whatever its Python is, if neither this nor ``CELLSEG_ENGINE_PYTHON`` is given.
     timeout_s
         Longest wait.
     arguments
@@ -93,7 +96,8 @@ def find_or_start(
     Raises
     ------
     EngineStartError
-        It cannot be started; the last lines of its output are in the message.
+        It cannot be started; the last lines of its output are in the message. Or the one that
+        runs is not the one that is asked for, see `check_wanted`.
     EngineTimeoutError
         It is not ready in time.
     """
@@ -109,6 +113,7 @@ def find_or_start(
         except EngineTimeoutError as error:
             found, silent = None, error
         if found is not None:
+            check_wanted(found.record, engine_python)
             return found
         if child is None or child.has_given_way():
             is_held = child is not None and child.found_another
@@ -173,6 +178,8 @@ def child_environment() -> Dict[str, str]:
             environment[name] = environment[name + "_ORIG"]
         elif getattr(sys, "frozen", False):
             environment.pop(name, None)
+    if environment.get(MODELS_VARIABLE):  # the engine has another working folder
+        environment[MODELS_VARIABLE] = os.path.abspath(environment[MODELS_VARIABLE])
     environment["PYTHONSAFEPATH"] = "1"
     return environment
 

@@ -63,7 +63,7 @@ def rois_to_labels(rois: Any, image: Any) -> DrawnLabels:
     found = list_rois(rois)
     width, height, _, n_slices, n_frames = (int(n) for n in image.getDimensions())
     _check_areas(found)
-    planes = [get_plane(roi, n_slices) for roi in found]
+    planes = [get_plane(roi, n_slices, n_frames) for roi in found]
     _check_planes(found, planes, image, n_slices, n_frames)
     numbers, remarks = _number(found, planes)
     by_plane: dict[tuple[int, int], list[int]] = defaultdict(list)

@@ -124,10 +124,12 @@ def parse_name(name: str) -> tuple[int, int, int] | None:
     return label, z, t
 
 
-def get_plane(roi: Any, n_slices: int) -> tuple[int, int]:
+def get_plane(roi: Any, n_slices: int, n_frames: int) -> tuple[int, int]:
     """Give slice and frame of a ROI, 0 where it is in all of them."""
     if roi.hasHyperStackPosition():
         return int(roi.getZPosition()), int(roi.getTPosition())
+    if n_slices * n_frames == 1:  # there ImageJ's position is the channel
+        return 0, 0
     position = max(0, int(roi.getPosition()))
     # As ImageJ draws it: the slice, or the frame where there is one slice.
     return (position, 0) if n_slices > 1 else (0, position)

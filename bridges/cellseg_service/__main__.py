@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -42,7 +41,6 @@ def main(
     Exit code: 0, 2 wrong use, 10 another one runs.
     """
     options = parse(arguments)
-    os.umask(0o077)
     try:
         folder = make_private_folder(runtime_folder())
         lock = ProcessLock(folder / LOCK_NAME)

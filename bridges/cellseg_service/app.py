@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cellseg_engine.errors import CellSegError
 from cellseg_service.errors import QueueFullError, RequestError, StoppingError
-from cellseg_service.exchange import is_full, remove
+from cellseg_service.exchange import create_private, is_full, remove
 from cellseg_service.jobs import Job
 from cellseg_service.messages import describe_error, encode_event
 from cellseg_service.page import page_routes
@@ -85,6 +85,23 @@ class JobStream(StreamingResponse):
             self._on_close()
 
 
+class Download(FileResponse):
+    """A file of a result; ``on_chunk`` is called with each part of it, however slow the line."""
+
+    def __init__(self, path: Path, on_chunk: Callable[[], None]) -> None:
+        super().__init__(path, media_type="application/octet-stream")
+        self._on_chunk = on_chunk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+
+        async def send_on(message: Message) -> None:
+            self._on_chunk()
+            await send(message)
+
+        await super().__call__(scope, receive, send_on)
+
+
 class _Routes:
     """One method per route."""
 
@@ -124,18 +141,19 @@ class _Routes:
         except BaseException:
             remove(path)
             raise
-        return _json({"upload": self._service.keep_upload(path)})
+        return _json({"upload": self._service.transfers.keep_upload(path)})
 
     async def download(self, request: Request) -> Response:
         name = request.path_params["name"]
+        self._service.keep_results(name)
         if request.method == "DELETE":
-            return _json({"removed": self._service.drop_download(name)})
-        path = self._service.download(name)
+            return _json({"removed": self._service.transfers.drop_download(name)})
+        path = self._service.transfers.download(name)
         if path is None:
             raise HTTPException(
                 404, "There is no such download; results are kept for a while only."
             )
-        return FileResponse(path, media_type="application/octet-stream")
+        return Download(path, lambda: self._service.keep_results(name))
 
     async def segment(self, request: Request) -> Response:
         body = await request.body()
@@ -176,7 +194,7 @@ async def _events(job: Job | Training, position: int) -> AsyncIterator[bytes]:
 
 
 async def _save_body(request: Request, path: Path) -> None:
-    file = await run_in_threadpool(_create, path)
+    file = await run_in_threadpool(create_private, path)
     try:
         buffer = bytearray()
         async for chunk in request.stream():
@@ -187,10 +205,6 @@ async def _save_body(request: Request, path: Path) -> None:
         await run_in_threadpool(file.write, bytes(buffer))
     finally:
         await run_in_threadpool(file.close)
-
-
-def _create(path: Path) -> BinaryIO:
-    return path.open("xb")
 
 
 def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -138,11 +138,33 @@ class Exchange:
         ExchangeFullError, ExchangeLostError
             There is no space, or no folder; nothing is left behind.
         """
-        return self._save(".npy", array.nbytes, lambda file: np.save(file, array))
+        return self.save_file(".npy", array.nbytes, lambda path: np.save(path, array))
 
     def save_bytes(self, data: bytes, suffix: str) -> Path:
         """Write a file under a new name and give its path; errors as `save_array`."""
-        return self._save(suffix, len(data), lambda file: file.write(data))
+        return self.save_file(suffix, len(data), lambda path: path.write_bytes(data))
+
+    def save_file(self, suffix: str, size_bytes: int, write: Callable[[Path], object]) -> Path:
+        """Let ``write`` fill a new file of about that size and give its path.
+
+        Where the first folder has no space after all, it is called again for the other one;
+        errors as `save_array`.
+        """
+        for folder in self._choose(size_bytes):
+            path = folder / f"{secrets.token_hex(16)}{suffix}"
+            try:
+                create_private(path).close()
+                write(path)
+            except OSError as error:
+                remove(path)
+                if not is_full(error):
+                    raise
+                continue
+            except BaseException:
+                remove(path)
+                raise
+            return path
+        raise _full(self.large, size_bytes)
 
     def new_upload(self, size_bytes: int) -> Path:
         """Give the path for an upload of that size; errors as `save_array`."""
@@ -177,19 +199,11 @@ class Exchange:
             raise _full(self.large, size_bytes)
         return folders
 
-    def _save(self, suffix: str, size_bytes: int, write: Callable[[BinaryIO], object]) -> Path:
-        for folder in self._choose(size_bytes):
-            path = folder / f"{secrets.token_hex(16)}{suffix}"
-            try:
-                with _create(path) as file:
-                    write(file)
-            except OSError as error:
-                remove(path)
-                if not is_full(error):
-                    raise
-                continue
-            return path
-        raise _full(self.large, size_bytes)
+
+def create_private(path: Path) -> BinaryIO:
+    """Open a new file for writing that only this user can read, from its first moment."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600), "wb")
 
 
 def remove(path: Path) -> None:
@@ -274,11 +288,6 @@ def _is_orphan(folder: Path) -> bool:
         return False
     lock.release()
     return is_free
-
-
-def _create(path: Path) -> BinaryIO:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    return os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600), "wb")
 
 
 def _free(folder: Path) -> int:

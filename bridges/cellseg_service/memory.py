@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,9 +19,11 @@ __all__ = [
     "amount",
     "available_bytes",
     "check_memory",
+    "check_total",
     "describe",
     "needed_bytes",
     "output_bytes",
+    "total_bytes",
 ]
 
 MAX_SCALED_PIXELS = 250_000_000
@@ -29,6 +32,7 @@ MODEL_DIAMETER_PX = 17.0
 """Of the usual models the smallest, so that what is needed is not overstated."""
 BLOCK_PIXELS = 8_000_000
 """Pixels of the largest block in which the pipeline makes labels."""
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _BLOCK_BYTES = 60
 _FIELDS_BYTES = 12
 _LABELS_BYTES = 12
@@ -39,8 +43,17 @@ def describe() -> dict[str, Any]:
     """Give the memory that this process uses and the machine has, for the status page."""
     return {
         "rss_bytes": int(psutil.Process().memory_info().rss),
-        "total_bytes": int(psutil.virtual_memory().total),
+        "total_bytes": total_bytes(),
     }
+
+
+def total_bytes() -> int:
+    """Give the memory that there is at all: of the machine, or our container's share."""
+    total = int(psutil.virtual_memory().total)
+    try:
+        return min(total, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # not in such a container, or one without a limit
+        return total
 
 
 def needed_bytes(
@@ -71,7 +84,7 @@ def needed_bytes(
 
 
 def check_memory(needed: int, available: int) -> None:
-    """Refuse a job that cannot fit.
+    """Refuse a job that does not fit now.
 
     Raises
     ------
@@ -79,11 +92,14 @@ def check_memory(needed: int, available: int) -> None:
         With the numbers.
     """
     if needed > available:
-        raise MemoryNeededError(
-            f"The image does not fit into the memory: it needs at least {amount(needed)} and "
-            f"{amount(available)} are free.",
-            hint="Segment a part of it at a time, ask for fewer outputs, or end other programs.",
-        )
+        raise _too_large(needed, f"{amount(available)} are free", ", or end other programs")
+
+
+def check_total(needed: int) -> None:
+    """Refuse a job that can never fit; errors as `check_memory`."""
+    total = total_bytes()
+    if needed > total:
+        raise _too_large(needed, f"this computer has {amount(total)}", "")
 
 
 def output_bytes(
@@ -101,3 +117,11 @@ def _pixels(header: ArrayHeader, axes: str | None) -> tuple[int, int]:
     sizes = dict(zip(name, header.shape, strict=True))
     plane = sizes["Y"] * sizes["X"]
     return plane * math.prod(sizes.get(letter, 1) for letter in "TZ"), plane
+
+
+def _too_large(needed: int, there_is: str, other_remedy: str) -> MemoryNeededError:
+    return MemoryNeededError(
+        f"The image does not fit into the memory: it needs at least {amount(needed)} and "
+        f"{there_is}.",
+        hint=f"Segment a part of it at a time, ask for fewer outputs{other_remedy}.",
+    )

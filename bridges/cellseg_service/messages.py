@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cellseg_engine.errors import CellSegError, SettingsError
 from cellseg_engine.settings import Settings, make_settings
+from cellseg_engine.zoo.paths import expand_path
+from cellseg_engine.zoo.store import looks_like_path
 from cellseg_service.errors import RequestError, WireError
 from cellseg_service.wire import WIRE, explain_version_mismatch
 
@@ -85,6 +87,15 @@ def parse_body(body: bytes, kind: type[Request]) -> Request:
         raise RequestError(_explain(error)) from None
 
 
+def named_upload(body: bytes) -> str:
+    """Give the upload that a `SegmentRequest` names, whatever else is wrong with it; or nothing."""
+    try:
+        name = json.loads(body)["image"]["upload"]
+    except (ValueError, RecursionError, TypeError, LookupError):
+        return ""
+    return name if isinstance(name, str) else ""
+
+
 def settings_of(request: SegmentRequest | WeightsRequest, *, allow_paths: bool) -> Settings:
     """Give the settings of a request.
 
@@ -102,8 +113,37 @@ def settings_of(request: SegmentRequest | WeightsRequest, *, allow_paths: bool) 
     """
     settings = make_settings(request.settings)
     for model in (settings.model, settings.model_side_views):
-        _check_model(model, allow_paths)
+        check_model(model, allow_paths=allow_paths)
     return settings
+
+
+def check_model(model: str, *, allow_paths: bool) -> None:
+    """Refuse a model that is no name, and no path that means the same in every folder.
+
+    Parameters
+    ----------
+    model
+        As asked for.
+    allow_paths
+        See `settings_of`.
+
+    Raises
+    ------
+    SettingsError
+        One sentence says what is wrong.
+    """
+    if not model.isprintable():
+        raise SettingsError(f"{shorten(repr(model))} is not the name of a model.")
+    if not allow_paths and ("/" in model or "\\" in model):
+        raise SettingsError(
+            "This engine serves other machines, so a model is given by its name, not by a path.",
+            hint="Import it there: cellseg models import FILE.",
+        )
+    if looks_like_path(model) and not expand_path(model).is_absolute():
+        raise SettingsError(
+            f"The model {shorten(repr(model))} is no whole path.",
+            hint="Give all of its path, or the name of a model: `cellseg models list` shows them.",
+        )
 
 
 def describe_error(error: CellSegError) -> dict[str, str]:
@@ -126,16 +166,6 @@ def shorten(text: str) -> str:
     """Give a text that is not longer than a message should be."""
     limit = MAX_MESSAGE_CHARACTERS
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _check_model(model: str, allow_paths: bool) -> None:
-    if not model.isprintable():
-        raise SettingsError(f"{shorten(repr(model))} is not the name of a model.")
-    if not allow_paths and ("/" in model or "\\" in model):
-        raise SettingsError(
-            "This engine serves other machines, so a model is given by its name, not by a path.",
-            hint="Import it there: cellseg models import FILE.",
-        )
 
 
 def _explain(error: ValidationError) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import logging.handlers
 import os
@@ -14,6 +13,7 @@ import stat
 import sys
 import threading
 import time
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,15 +21,15 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cellseg_client.places import LOG_NAME, OUTPUT_NAME, RECORD_NAME
+from cellseg_client.places import LOG_NAME, OUTPUT_NAME
 from cellseg_engine._version import __version__
 from cellseg_engine.settings import Settings
 from cellseg_service.app import make_app
 from cellseg_service.exchange import Exchange
 from cellseg_service.options import ServiceOptions
+from cellseg_service.record import Record
 from cellseg_service.security import own_names
 from cellseg_service.service import Service
-from cellseg_service.wire import WIRE
 from cellseg_service.worker import MakeSegmenter, SegmenterLike
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ EXIT_BROKEN = 1
 EXIT_USE = 2
 GRACE_S = 5
 FIRST_REQUEST_S = 10.0
-"""Who connects and asks nothing for so long is sent away."""
+"""Who connects, or has an answer, and asks nothing for so long is sent away."""
 FAULT_TOLD_S = 10.0
 """An engine that cannot be loaded says why to all who ask meanwhile, and ends."""
 OPEN_FILES = 4096
@@ -75,12 +75,12 @@ def run(options: ServiceOptions, folder: Path, make_segmenter: MakeSegmenter) ->
         token = _read_token(options.token_file) or secrets.token_hex(32)
         listener = _listen(options.host, options.port)
         exchange = Exchange(options.fast_folder, options.temporary_folder)
+        port = listener.getsockname()[1]
+        record = Record(folder, _url(options.host, port), token, exchange)
     except (OSError, ValueError) as error:
         log.error("cannot start: %s", error)
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USE
-    port = listener.getsockname()[1]
-    record = _Record(folder, _url(options.host, port), token, exchange)
     service = Service(options, token, exchange, make_segmenter)
     try:
         hosts = own_names(options.host, port, options.allowed_hosts)
@@ -95,43 +95,10 @@ def run(options: ServiceOptions, folder: Path, make_segmenter: MakeSegmenter) ->
     return EXIT_BROKEN if service.scheduler.is_broken else 0
 
 
-class _Record:
-    """``engine.json``: how clients find the engine."""
-
-    def __init__(self, folder: Path, url: str, token: str, exchange: Exchange) -> None:
-        self._folder = folder
-        self.url = url
-        self.token = token
-        self._content = {
-            "url": url,
-            "token": token,
-            "pid": os.getpid(),
-            "version": __version__,
-            "wire": WIRE,
-            "exchange": str(exchange.fast),
-            "exchange_large": str(exchange.large),
-            "python": sys.executable,
-        }
-
-    def write(self) -> None:
-        """Write it at once, readable by this user alone."""
-        temporary = self._folder / f".{RECORD_NAME}.{os.getpid()}"
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(self._content, file)
-        os.replace(temporary, self._folder / RECORD_NAME)
-
-    def withdraw(self) -> None:
-        """Remove it; the lock is still held, so it is ours."""
-        with contextlib.suppress(OSError):
-            (self._folder / RECORD_NAME).unlink()
-
-
 class _Server(uvicorn.Server):
     """uvicorn's server, with what happens besides requests."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, record: _Record) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, record: Record) -> None:
         super().__init__(config)
         self._service = service
         self._record = record
@@ -169,15 +136,16 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(CHECK_EVERY_S)
             waited += CHECK_EVERY_S
             try:
-                reason = self._service.why_over()
+                reason = self._service.why_over() or self._record.make_sure()
                 if reason:
                     log.info("ends: %s", reason)
                     self._end()
                 if waited >= min(TIDY_EVERY_S, self._service.options.keep_s):
                     waited = 0.0
+                    self._record.refresh()
                     await asyncio.to_thread(self._service.tidy)
             except Exception:
-                log.exception("what nobody needs any more cannot be removed now")
+                log.exception("the folders cannot be looked after now")
 
     def _end(self) -> None:
         """End, found by nobody any more; jobs that run without exchange folders are told."""
@@ -188,20 +156,31 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's HTTP, which would wait for a first request for ever."""
+    """uvicorn's HTTP, which would wait for the rest of a request for ever."""
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait."""
         super().connection_made(transport)
-        self._patience = self.loop.call_later(FIRST_REQUEST_S, self._send_away)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._patience.cancel()
+        if not self.transport.is_closing():
+            self._wait()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._patience.cancel()
         super().connection_lost(exc)
 
+    def _wait(self) -> None:
+        self._patience = self.loop.call_later(FIRST_REQUEST_S, self._send_away)
+
     def _send_away(self) -> None:
-        if getattr(self, "cycle", None) is None:  # no request, or half of one
+        cycle = getattr(self, "cycle", None)
+        if cycle is None or cycle.response_complete:  # no request, or half of one
             self.transport.close()
 
 
@@ -275,11 +254,24 @@ def _url(host: str, port: int) -> str:
     return f"http://[{name}]:{port}" if ":" in name and "[" not in name else f"http://{name}:{port}"
 
 
-def _greet(record: _Record) -> None:
+def _greet(record: Record) -> None:
     print(f"The engine runs at {record.url} (process {os.getpid()}).", flush=True)  # noqa: T201
     if sys.stdout.isatty():
         print(f"Status page: {record.url}/#token={record.token}", flush=True)  # noqa: T201
     print("Ctrl-C ends it.", flush=True)  # noqa: T201
+
+
+class _PrivateLog(logging.handlers.RotatingFileHandler):
+    """A log whose files, also those that it begins later, only this user can read."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(
+            self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_open_private
+        )
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
 
 
 def _start_log(folder: Path, background: bool) -> None:
@@ -289,9 +281,8 @@ def _start_log(folder: Path, background: bool) -> None:
         if output.stat().st_size > _LOG_BYTES:
             os.truncate(output, 0)
     log_file = folder / LOG_NAME
-    os.close(os.open(log_file, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o600))
     handlers: list[logging.Handler] = [
-        logging.handlers.RotatingFileHandler(
+        _PrivateLog(
             log_file,
             maxBytes=_LOG_BYTES,
             backupCount=1,

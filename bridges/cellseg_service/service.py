@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import logging
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from imagecodecs import png_encode
 from cellseg_engine._version import __version__
 from cellseg_engine.errors import CellSegError, ModelNotFoundError, SettingsError
 from cellseg_engine.io.overlays import render_overlay
-from cellseg_service import memory, status, training_folders
+from cellseg_service import memory, status, training_folders, update
 from cellseg_service.arrays import read_header
 from cellseg_service.errors import ExchangeLostError, FileNameError
 from cellseg_service.exchange import Exchange, remove
@@ -26,6 +25,7 @@ from cellseg_service.jobs import Job, Mailbox, Runner, Scheduler
 from cellseg_service.messages import (
     SegmentRequest,
     WeightsRequest,
+    named_upload,
     parse_body,
     settings_of,
     shorten,
@@ -40,10 +40,14 @@ from cellseg_service.training_messages import (
     named_arrays,
     parse_training,
 )
+from cellseg_service.transfers import Transfers
 from cellseg_service.wire import WIRE
 from cellseg_service.worker import MakeSegmenter, Worker
 
 log = logging.getLogger(__name__)
+
+RESULTS_READ_S = 10.0
+"""So long after the last request its results have been read, or the next file is asked for."""
 
 
 class Service:
@@ -72,13 +76,12 @@ class Service:
         self.exchange = exchange
         self.scheduler = Scheduler(self._make_runner, options.queue_limit)
         self.trainings = Trainings()
+        self.transfers = Transfers()
         self.device = ""
         self._token = token
         self._make_segmenter = make_segmenter
         self._started = time.monotonic()
         self._active = time.monotonic()
-        self._uploads: dict[str, Path] = {}
-        self._downloads: dict[str, Path] = {}
 
     # -- requests ----------------------------------------------------------------------
 
@@ -91,7 +94,12 @@ class Service:
             It is refused; its input is removed.
         """
         self.touch()
-        request = parse_body(body, SegmentRequest)
+        try:
+            request = parse_body(body, SegmentRequest)
+        except CellSegError:
+            with contextlib.suppress(FileNameError):
+                remove(self.transfers.take_upload(named_upload(body)))
+            raise
         try:
             job = self._make_job(request, loop)
             try:
@@ -104,15 +112,16 @@ class Service:
             raise
 
     def _make_job(self, request: SegmentRequest, loop: asyncio.AbstractEventLoop) -> Job:
-        settings = settings_of(request, allow_paths=self.options.is_local)
-        remote = bool(request.image.upload)
-        path = self._upload(request.image.upload) if remote else self._input(request.image.array)
+        image, remote = request.image, bool(request.image.upload)
+        path = self.transfers.take_upload(image.upload) if remote else self._input(image.array)
         try:
+            settings = settings_of(request, allow_paths=self.options.is_local)
             header = read_header(path)
-            memory.check_memory(
-                memory.needed_bytes(header, request.axes, settings, request.outputs),
-                memory.available_bytes(),
-            )
+            needed = memory.needed_bytes(header, request.axes, settings, request.outputs)
+            if self.scheduler.is_idle():
+                memory.check_memory(needed, memory.available_bytes())
+            else:  # what runs now gives its memory back; the worker looks again
+                memory.check_total(needed)
             self.exchange.check_space(
                 memory.output_bytes(header, request.axes, settings, request.outputs)
             )
@@ -272,24 +281,10 @@ class Service:
         self.touch()
         return self.exchange.new_upload(size_bytes)
 
-    def keep_upload(self, path: Path) -> str:
-        """Take over a complete upload and give its id."""
-        name = secrets.token_hex(16)
-        self._uploads[name] = path
-        return name
-
-    def download(self, name: str) -> Path | None:
-        """Give the file of a download, or None."""
+    def keep_results(self, download: str) -> None:
+        """Keep all results of the job of a download: its client fetches them, one by one."""
         self.touch()
-        path = self._downloads.get(name)
-        return path if path is not None and path.is_file() else None
-
-    def drop_download(self, name: str) -> bool:
-        """Remove a download that was fetched and say whether it was there."""
-        path = self._downloads.pop(name, None)
-        if path is not None:
-            remove(path)
-        return path is not None
+        self.transfers.refresh(download)
 
     # -- life --------------------------------------------------------------------------
 
@@ -309,30 +304,29 @@ class Service:
         return not self.scheduler.is_idle() or self.trainings.running is not None
 
     def why_over(self) -> str:
-        """Give the reason why it ends now: no exchange folders, or idle for long; else nothing."""
+        """Give the reason why it ends now: no exchange folders, idle, outdated; else nothing."""
         try:
             self.exchange.make_sure()
         except ExchangeLostError as error:
             return error.message
         if self.is_busy():
             self.touch()
-        limit = self.options.idle_timeout_s
-        is_over = limit > 0 and time.monotonic() - self._active > limit
-        return f"idle for {limit:g} s" if is_over else ""
+        limit, idle_s = self.options.idle_timeout_s, time.monotonic() - self._active
+        if 0 < limit < idle_s:
+            return f"idle for {limit:g} s"
+        newer = update.newer_version() if limit > 0 and idle_s > RESULTS_READ_S else ""
+        return f"version {__version__} runs, and {newer} is installed" if newer else ""
 
     def tidy(self) -> None:
         """Remove files that nobody fetched or asked for in time."""
         self.exchange.remove_old(self.options.keep_s, self.scheduler.inputs())
-        for files in (self._uploads, self._downloads):
-            # Of a copy: requests come and go meanwhile, in other threads.
-            for name, path in files.copy().items():
-                if not path.exists():
-                    files.pop(name, None)
+        self.transfers.forget_removed()
 
     def warm_up(self) -> None:
         """Import what is heavy and begin to run jobs; in a thread, while requests come in."""
         import torch
 
+        import cellseg_engine.pipeline.segmenter  # noqa: F401 - not from an update at the first job
         from cellseg_engine.nets.runtimes import choose_device, describe_device
 
         def resolve(name: str) -> str:
@@ -360,26 +354,15 @@ class Service:
             lambda: self.scheduler.count("models_loaded"),
         )
 
-    def _describe_file(self, path: Path, remote: bool) -> dict[str, Any]:
-        if not remote:
+    def _describe_file(self, path: Path, job: Job) -> dict[str, Any]:
+        if not job.remote:
             return {"array": path.name, "path": str(path)}
-        name = secrets.token_hex(16)
-        self._downloads[name] = path
-        return {"download": name, "bytes": path.stat().st_size}
+        return self.transfers.offer(path, job.id)
 
     def _input(self, name: str) -> Path:
         path = self.exchange.find(name)
         if path in self.scheduler.inputs():
             raise FileNameError(
                 f"{name!r} is the image of another job.", hint="Give each job a file of its own."
-            )
-        return path
-
-    def _upload(self, name: str) -> Path:
-        path = self._uploads.pop(name, None)
-        if path is None or not path.is_file():
-            raise FileNameError(
-                f"There is no upload {name[:100]!r}.",
-                hint="Upload the image again; one upload is for one job.",
             )
         return path

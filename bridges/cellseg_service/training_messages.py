@@ -13,7 +13,7 @@ from cellseg_engine.settings import DEFAULT_MODEL, Settings, make_settings
 from cellseg_engine.train.finetune import ONLINE_RECIPE, FineTuning
 from cellseg_engine.zoo.paths import expand_path
 from cellseg_service.errors import RequestError
-from cellseg_service.messages import Micron, Text, parse_body
+from cellseg_service.messages import Micron, Text, check_model, parse_body
 
 SHARED_SETTINGS = (
     "channel",
@@ -133,8 +133,9 @@ def fine_tuning_of(request: TrainRequest) -> FineTuning:
     Raises
     ------
     SettingsError
-        A setting is wrong, or none of a training.
+        A setting is wrong, or none of a training; or the model to start from is no whole path.
     """
+    check_model(request.start_from, allow_paths=True)
     return FineTuning(
         folder=request.path,
         name=request.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,6 +38,8 @@ log = logging.getLogger(__name__)
 MODELS_KEPT = 2
 THUMBNAIL_PX = 256
 MAX_UINT16 = 65535
+_CELL_BYTES = 12
+"""Of a table: nine digits, a point and a comma."""
 
 
 class SegmenterLike(Protocol):
@@ -61,7 +62,7 @@ class SegmenterLike(Protocol):
 
 
 MakeSegmenter = Callable[[Settings], SegmenterLike]
-FileAnswer = Callable[[Path, bool], dict[str, Any]]
+FileAnswer = Callable[[Path, Job], dict[str, Any]]
 
 
 class Worker:
@@ -76,7 +77,7 @@ class Worker:
     exchange
         Where results are written.
     describe_file
-        Says how the answer names a file of a result; second argument: for a remote client.
+        Says how the answer names a file of the result of a job.
     on_model_loaded
         Called when a model was loaded.
     """
@@ -217,7 +218,7 @@ class Worker:
 
         def keep(path: Path) -> dict[str, Any]:
             written.append(path)
-            return self._describe_file(path, job.remote)
+            return self._describe_file(path, job)
 
         if "labels" in outputs:
             answer["labels"] = keep(self._exchange.save_array(_compact(result)))
@@ -230,16 +231,30 @@ class Worker:
             answer["rois"] = keep(self._exchange.save_bytes(rois, ".zip"))
         if "table" in outputs:
             sizes = {str(axis): size for axis, size in job.request.pixel_size_um.items()}
-            columns = object_columns(result, sizes, {})
-            table = _encode_table(columns, object_rows(result, sizes, {}))
-            file = keep(self._exchange.save_bytes(table, ".csv"))
-            answer["table"] = {"columns": columns, "rows": result.n_objects, "csv": file}
+
+            def table(
+                columns: list[str], n_rows: int, rows: Callable[[], Iterable[dict[str, object]]]
+            ) -> dict[str, Any]:
+                file = keep(
+                    self._exchange.save_file(
+                        ".csv",
+                        _CELL_BYTES * len(columns) * n_rows,
+                        lambda path: write_table(path, columns, rows()),
+                    )
+                )
+                return {"columns": columns, "rows": n_rows, "csv": file}
+
+            answer["table"] = table(
+                object_columns(result, sizes, {}),
+                result.n_objects,
+                lambda: object_rows(result, sizes, {}),
+            )
             if result.tracks:
-                columns = track_columns(result, sizes)
-                table = _encode_table(columns, track_rows(result, sizes))
-                file = keep(self._exchange.save_bytes(table, ".csv"))
-                n_tracks = len(result.tracks["track"])
-                answer["tracks"] = {"columns": columns, "rows": n_tracks, "csv": file}
+                answer["tracks"] = table(
+                    track_columns(result, sizes),
+                    len(result.tracks["track"]),
+                    lambda: track_rows(result, sizes),
+                )
         return answer
 
 
@@ -253,13 +268,6 @@ def _compact(result: Segmentation) -> np.ndarray:
     """Give the labels as uint16 where the ids allow it, else int32."""
     largest = int(result.objects["label"].max(initial=0))  # quicker than over the pixels
     return result.labels.astype(np.uint16 if largest <= MAX_UINT16 else np.int32, copy=False)
-
-
-def _encode_table(columns: list[str], rows: Iterable[dict[str, object]]) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="cellseg-table-") as folder:
-        path = Path(folder) / "table.csv"
-        write_table(path, columns, rows)
-        return path.read_bytes()
 
 
 def _preview(

@@ -44,7 +44,11 @@ from cellseg_engine.pipeline.volume_masks import limits_px, voxel_um3
 from cellseg_engine.settings import SAME_MODEL, Settings, make_settings
 from cellseg_engine.zoo.store import load_model
 
-_PACKAGES = ("torch", "numpy", "numba", "scipy", "scikit-image", "tifffile")
+_PACKAGES = {
+    name: importlib.metadata.version(name)
+    for name in ("torch", "numpy", "numba", "scipy", "scikit-image", "tifffile")
+}
+"""Versions, read once: in a process that lives long, others may be installed meanwhile."""
 
 
 class Segmenter:
@@ -83,6 +87,11 @@ class Segmenter:
         if self.side_model is self.model:
             return self.model.weights_sha256
         return self.model.weights_sha256 + self.side_model.weights_sha256
+
+    @property
+    def size_model_sha256(self) -> str | None:
+        """SHA-256 of the values of the size model, which an official model has in another file."""
+        return self.model.size_model.sha256 if self.model.size_model else None
 
     def segment(  # noqa: PLR0913 - the image and what is known of it, one by one
         self,
@@ -258,7 +267,7 @@ class Segmenter:
         return {
             "cellseg_engine": __version__,
             "python": platform.python_version(),
-            "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "packages": dict(_PACKAGES),
             "platform": platform.platform(),
             "model": {
                 "name": card.name,
@@ -266,6 +275,7 @@ class Segmenter:
                 "licence": card.licence,
                 "origin": card.origin,
                 "weights_sha256": list(self.weights_sha256),
+                "size_model_sha256": self.size_model_sha256,
                 "flow_variant": card.flow_variant,
                 "diam_mean_px": card.diam_mean_px,
             },

@@ -44,7 +44,7 @@ def paint(image, areas):
         A number is larger than an image of ImageJ can hold.
     """
     _, _, _, n_slices, n_frames = image.getDimensions()
-    numbers = _numbers(areas, n_slices)
+    numbers = _numbers(areas, n_slices, n_frames)
     if numbers is None:
         numbers = range(1, len(areas) + 1)
         tell("The names of the ROIs are no labels, so they were numbered in their order.")
@@ -62,7 +62,7 @@ def paint(image, areas):
     for _ in range(n_slices * n_frames):
         stack.addSlice("", kind(image.getWidth(), image.getHeight()))
     for roi, number in zip(areas, numbers):
-        slice_number, frame = rois.get_plane(roi, n_slices)
+        slice_number, frame = rois.get_plane(roi, n_slices, n_frames)
         for z in [slice_number] if slice_number else range(1, n_slices + 1):
             for t in [frame] if frame else range(1, n_frames + 1):
                 if z > n_slices or t > n_frames:
@@ -119,14 +119,14 @@ def _read_archive(path):
     return found
 
 
-def _numbers(areas, n_slices):
+def _numbers(areas, n_slices, n_frames):
     """Give the labels that the names say, or None where one is no name of ours."""
     numbers, places = [], set()
     for roi in areas:
         name = rois.parse_name(roi.getName())
         if name is None or name[0] == 0:
             return None
-        plane = rois.get_plane(roi, n_slices)
+        plane = rois.get_plane(roi, n_slices, n_frames)
         # ImageJ's own names, such as 0001-0120-0345, are slice, y and x.
         if name[1] and any(own and own != there for own, there in zip(plane, name[1:])):
             return None

@@ -113,10 +113,12 @@ def set_position(roi, n_channels, n_slices, n_frames, slice_number, frame):
         roi.setPosition(slice_number if n_slices > 1 else frame)
 
 
-def get_plane(roi, n_slices):
+def get_plane(roi, n_slices, n_frames):
     """Give slice and frame of a ROI, 0 where it is in all of them."""
     if roi.hasHyperStackPosition():
         return roi.getZPosition(), roi.getTPosition()
+    if n_slices * n_frames == 1:  # there ImageJ's position is the channel
+        return 0, 0
     position = max(0, roi.getPosition())
     # As ImageJ draws it: the slice, or the frame where there is one slice.
     return (position, 0) if n_slices > 1 else (0, position)

@@ -87,8 +87,9 @@ class Outcome(object):
         outside = [roi for roi in self.rois if rois.parse_name(roi.getName())[0] not in kept]
         self.rois = [roi for roi in self.rois if rois.parse_name(roi.getName())[0] in kept]
         stack = self.labels.getStack()
+        _, _, _, n_slices, n_frames = self.labels.getDimensions()
         for roi in outside:
-            slice_number, frame = rois.get_plane(roi, self.labels.getNSlices())
+            slice_number, frame = rois.get_plane(roi, n_slices, n_frames)
             index = self.labels.getStackIndex(1, max(1, slice_number), max(1, frame))
             processor = stack.getProcessor(index)
             processor.setValue(0)

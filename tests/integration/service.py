@@ -49,8 +49,9 @@ class Place:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for parent in (self.runtime, self.fast, self.large):
+        for parent in (self.fast, self.large):
             parent.mkdir(parents=True, exist_ok=True)
+        self.runtime.mkdir(mode=0o700, exist_ok=True)
 
     @property
     def runtime(self) -> Path:

@@ -140,6 +140,26 @@ def test_the_engines_archive_gives_the_labels_back(fiji: ImageJ, tmp_path: Path)
     np.testing.assert_array_equal(saved_labels(fiji, "image.tif-labels", tmp_path), labels)
 
 
+def test_rois_on_a_channel_of_one_plane_are_on_that_plane(fiji: ImageJ, tmp_path: Path) -> None:
+    path = write(tmp_path / "image.tif", np.zeros((3, 40, 40), np.uint8), "CYX")
+    fiji.macro(f'open("{path}");')
+    position = fiji.python(
+        "from ij import WindowManager\n"
+        "from ij.gui import Overlay, Roi\n"
+        "image = WindowManager.getImage('image.tif')\n"
+        "image.setC(3)\n"
+        "roi = Roi(2, 3, 5, 4)\n"
+        "roi.setPosition(image)\n"
+        "image.setOverlay(Overlay(roi))\n"
+        "result = [roi.getPosition(), roi.hasHyperStackPosition()]"
+    )
+    assert position == [3, False]
+    macro = 'selectImage("image.tif"); run("ROIs To Labels", "source=overlay"); return "done";'
+    assert fiji.macro(macro) == "done", fiji.printed
+    back = saved_labels(fiji, "image.tif-labels", tmp_path)
+    assert (back == 1).sum() == 20
+
+
 def test_more_than_65535_labels_there_and_back(fiji: ImageJ, tmp_path: Path) -> None:
     labels = np.arange(300 * 240, dtype=np.int32).reshape(300, 240)
     path = tmp_path / "many.tif"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -241,3 +242,12 @@ def test_errors_are_also_the_builtins_people_catch(segmenter: Segmenter) -> None
         segmenter.segment(np.zeros((2, 3, 4)))
     with pytest.raises(CellSegError):
         segmenter.segment(np.full((20, 20), np.nan))
+
+
+def test_the_record_names_the_packages_that_run(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run(segmenter, disks()).provenance["packages"]
+    assert before["numpy"] == np.__version__
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "99.0")  # installed meanwhile
+    assert run(segmenter, disks()).provenance["packages"] == before

@@ -605,7 +605,9 @@ def test_more_than_65535_objects_come_as_int32(shared_there: Place) -> None:
 
 def test_results_that_nobody_fetches_go(there: Place) -> None:
     there.start("--keep", "2", fake=True)
-    folder = there.engine().exchange_folders[0]
+    engine = there.engine()
+    wait_until(lambda: engine.status()["state"] == "ready", "the start")  # else it tidies before
+    folder = engine.exchange_folders[0]
     np.save(folder / "a.npy", disks())
     np.save(folder / "never-asked.npy", disks())
     status, answer = ask(there.find(), "POST", "/v1/segment", segment_body("a.npy"))

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,11 +20,14 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from cellseg_client import EngineTimeoutError, FailedError, start
+from cellseg_engine import _version
 from cellseg_service import server
 from cellseg_service.errors import ExchangeLostError
 from cellseg_service.exchange import Exchange
 from cellseg_service.options import ServiceOptions
+from cellseg_service.record import Record
 from cellseg_service.service import Service
+from cellseg_service.update import newer_version
 from tests.integration.cli import disks
 from tests.integration.service import FAKE, Place, place, wait_until
 
@@ -102,6 +106,71 @@ def test_the_process_ends_when_its_folders_cannot_be_made_again(there: Place) ->
     there.large.unlink()
 
 
+# --- a runtime folder that is removed ------------------------------------------------------------
+
+
+def test_a_record_that_was_removed_is_written_again(there: Place) -> None:
+    there.start(fake=True)
+    record = there.record()
+    (there.runtime / "engine.json").unlink()
+    wait_until((there.runtime / "engine.json").exists, "the writing")
+    assert there.record() == record
+    assert (there.runtime / "engine.json").stat().st_mode & 0o077 == 0
+
+
+def test_an_engine_without_its_runtime_folder_ends_and_leaves_the_next_one_its_record(
+    there: Place,
+) -> None:
+    first = there.start(fake=True)
+    os.kill(first.pid, signal.SIGSTOP)  # so that both run for a while
+    shutil.rmtree(there.runtime)
+    there.runtime.mkdir(mode=0o700)
+    second = there.start(fake=True)
+    os.kill(first.pid, signal.SIGCONT)
+    assert first.wait(END_S) == 0
+    found = there.find()
+    assert found is not None
+    assert found.record["pid"] == second.pid
+
+
+def test_only_the_own_record_is_withdrawn(tmp_path: Path) -> None:
+    path = tmp_path / "engine.json"
+    (tmp_path / "engine.lock").touch()
+    folders: Any = SimpleNamespace(fast=tmp_path, large=tmp_path)
+    record, other = (Record(tmp_path, "http://x", token, folders) for token in ("a", "b"))
+    for written, is_left in ((record, False), (other, True)):
+        written.write()
+        record.withdraw()
+        assert path.exists() is is_left
+    assert record.make_sure() == ""
+    path.unlink()
+    assert record.make_sure() == ""
+    assert path.exists()
+    for file in (path, tmp_path / "engine.lock"):
+        os.utime(file, (1.0, 1.0))
+    record.refresh()
+    for file in (path, tmp_path / "engine.lock"):
+        assert file.stat().st_mtime > 1.0
+    (tmp_path / "another").touch()
+    (tmp_path / "another").replace(tmp_path / "engine.lock")  # that of another engine
+    path.unlink()
+    assert record.make_sure().startswith(f"the runtime folder {tmp_path} was removed")
+    assert not path.exists()
+
+
+def test_the_version_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "_version.py"
+    monkeypatch.setattr(_version, "__file__", str(file))
+    assert newer_version() == ""
+    for text, expected in (
+        (f'"""Text."""\n\n__version__ = "{_version.__version__}"\n', ""),
+        ('"""Text."""\n\n__version__ = "99.', ""),  # half of it
+        ('"""Text."""\n\n__version__ = "99.1"\n', "99.1"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        assert newer_version() == expected
+
+
 # --- an engine that cannot be found --------------------------------------------------------------
 
 
@@ -167,7 +236,7 @@ async def _answer(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def test_who_asks_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_asks_nothing_or_half_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "FIRST_REQUEST_S", 0.05)
 
     async def connect() -> list[bytes]:
@@ -182,7 +251,7 @@ def test_who_asks_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
         port = listener.sockets[0].getsockname()[1]
         async with listener:
             answers = []
-            for asked in (b"", whole[:20], whole):
+            for asked in (b"", whole[:20], whole, kept + whole[:20]):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(asked)
                 answers.append(await reader.read())
@@ -190,9 +259,11 @@ def test_who_asks_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
         return answers
 
     whole = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    silent, half, answer = asyncio.run(connect())
+    kept = whole.replace(b"Connection: close\r\n", b"")
+    silent, half, *answers = asyncio.run(asyncio.wait_for(connect(), END_S))
     assert (silent, half) == (b"", b"")
-    assert answer.startswith(b"HTTP/1.1 204")
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 204")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")

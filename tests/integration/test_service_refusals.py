@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -11,11 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cellseg_engine.errors import ModelNotFoundError, ReadError
+from cellseg_engine.errors import (
+    MemoryNeededError,
+    ModelNotFoundError,
+    ReadError,
+    SettingsError,
+)
 from cellseg_engine.settings import make_settings
 from cellseg_engine.train.folder import read_or_begin
+from cellseg_service import memory
+from cellseg_service.exchange import Exchange
+from cellseg_service.messages import WeightsRequest, settings_of
 from cellseg_service.model_files import find_stamps, weights_sha256
-from cellseg_service.options import parse
+from cellseg_service.options import ServiceOptions, parse
+from cellseg_service.service import Service
+from cellseg_service.training_messages import TrainRequest, fine_tuning_of
 from tests.integration.cli import disks
 from tests.integration.service import Place, ask, place, segment_body
 
@@ -65,6 +77,68 @@ def test_an_image_refused_on_arrival_is_on_the_status_page(
     assert (shown["error"], shown["seconds"], shown["thumbnail"]) == (answer["error"], None, None)
     for path in there.exchanged():  # not looked at yet; the client removes it
         path.unlink()
+
+
+@pytest.mark.parametrize(
+    "more", [{"settings": {"diameter_px": -1}}, {"wire": 2}, {"nonsense": 1}, {"outputs": "rois"}]
+)
+def test_the_upload_of_a_refused_image_is_removed(there: Place, more: dict[str, Any]) -> None:
+    stream = io.BytesIO()
+    np.save(stream, disks())
+    upload = ask(there.find(), "POST", "/v1/uploads", stream.getvalue())[1]["upload"]
+    (path,) = there.exchanged()
+    assert path.stat().st_mode & 0o077 == 0
+    assert post(there, "/v1/segment", **{"image": {"upload": upload}, **more})[0] == 400
+    assert there.exchanged() == []
+
+
+def test_an_image_that_fits_once_others_are_done_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = Exchange(None, tmp_path)
+    service = Service(ServiceOptions(), "t" * 64, exchange, lambda _: pytest.fail("no model"))
+    loop = asyncio.new_event_loop()
+
+    def accept() -> int:
+        name = exchange.save_array(disks()).name
+        return service.accept(segment_body(name), loop)[1]
+
+    try:
+        assert accept() == 0
+        monkeypatch.setattr(memory, "available_bytes", lambda: 50_000)  # the first one has it
+        assert accept() == 1
+        monkeypatch.setattr(memory, "total_bytes", lambda: 60_000)
+        with pytest.raises(MemoryNeededError, match=r"and this computer has 0\.06 MB\."):
+            accept()
+        service.stop()
+        service.scheduler._is_stopping = False
+        with pytest.raises(MemoryNeededError, match=r"and 0\.05 MB are free\."):
+            accept()
+        assert list(exchange.large.glob("*.npy")) == []
+    finally:
+        exchange.close()
+        loop.close()
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["sub/mine.safetensors", "./mine", "mine.pth", "..\\mine"])
+def test_a_model_by_a_path_that_is_not_whole_is_refused(model: str) -> None:
+    words = "is no whole path"
+    for name in ("model", "model_side_views"):
+        request = WeightsRequest(wire=1, settings={name: model})
+        with pytest.raises(SettingsError, match=words):
+            settings_of(request, allow_paths=True)
+    training = TrainRequest(wire=1, folder="/cells", start_from=model)
+    with pytest.raises(SettingsError, match=words):
+        fine_tuning_of(training)
+
+
+def test_whole_paths_and_names_of_models_are_taken() -> None:
+    for model in ("nuclei", "slow", "auto", "~/mine.safetensors", "/models/mine"):
+        settings = settings_of(WeightsRequest(wire=1, settings={"model": model}), allow_paths=True)
+        assert settings.model == model
 
 
 # --- weights -------------------------------------------------------------------------------------

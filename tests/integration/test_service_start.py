@@ -213,6 +213,11 @@ def test_a_runtime_folder_of_somebody_else_is_refused(
     monkeypatch.setenv("CELLSEG_RUNTIME", str(tmp_path / "link"))
     with pytest.raises(EngineStartError, match="is not a plain folder of yours"):
         find_or_start(sys.executable, 5)
+    (tmp_path / "elsewhere").chmod(0o755)
+    monkeypatch.setenv("CELLSEG_RUNTIME", str(tmp_path / "elsewhere"))
+    with pytest.raises(EngineStartError, match=r"Others may enter .*, which CELLSEG_RUNTIME names"):
+        find_or_start(sys.executable, 5)
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o755
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

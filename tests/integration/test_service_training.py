@@ -131,6 +131,10 @@ def test_an_image_is_added_and_the_folder_described(engine: Place, tmp_path: Pat
         key: answer[key] for key in answer if key not in ("image", "remarks")
     }
     assert engine.exchanged() == []
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in (folder, *folder.rglob("*")):  # the user's own, unlike what is on its way
+        assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~mask, path
 
 
 def test_what_is_refused_leaves_nothing(engine: Place, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from cellseg_engine.settings import Settings, make_settings
-from cellseg_service import memory
+from cellseg_service import memory, worker
 from cellseg_service.exchange import Exchange
 from cellseg_service.jobs import Event, Job, Mailbox
 from cellseg_service.messages import SegmentRequest
@@ -59,9 +60,11 @@ class Bench:
         self.loaded.append(f"{settings.model} {settings.device}")
         return self._kind(settings)
 
-    def run(self, **settings: Any) -> Event:
+    def run(self, outputs: Sequence[str] = ("labels",), **settings: Any) -> Event:
         path = self.exchange.save_array(disks())
-        request = SegmentRequest.model_validate({"wire": 1, "image": {"array": "a.npy"}})
+        request = SegmentRequest.model_validate(
+            {"wire": 1, "image": {"array": "a.npy"}, "outputs": outputs}
+        )
         loop = asyncio.new_event_loop()
         try:
             job = Job(request, make_settings(settings), path, False, Mailbox(loop))
@@ -142,3 +145,23 @@ def test_memory_that_runs_out_is_refused(
     result = Bench(exchange, FakeSegmenter).run()
     assert result["status"] == "refused"
     assert "The memory ran out while the image was segmented on cpu" in result["error"]["message"]
+
+
+def test_a_table_that_does_not_fit_is_refused_and_leaves_no_file(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths: list[Path] = []
+
+    def begin(path: Path, *_arguments: object) -> None:
+        paths.append(path)
+        assert path.stat().st_mode & 0o077 == 0
+        path.write_text("label", encoding="utf-8")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert Bench(exchange, FakeSegmenter).run(["table"])["status"] == "ok"
+    before = set(exchange.large.iterdir())
+    monkeypatch.setattr(worker, "write_table", begin)
+    result = Bench(exchange, FakeSegmenter).run(["table"])
+    assert result["error"]["code"] == "exchange-full"
+    assert {path.parent for path in paths} == {exchange.large}
+    assert len(set(exchange.large.iterdir()) - before) == 1  # the input, which the job removes

@@ -205,6 +205,17 @@ def test_rois_on_other_slices(java: Java) -> None:
         rois_to_labels([first, second, all_planes], image)
 
 
+def test_rois_on_a_channel_of_one_plane_are_on_that_plane(java: Java) -> None:
+    image = to_imageplus(np.zeros((3, 40, 40), np.uint8), "CYX")
+    first, second = java("ij.gui.Roi")(0, 0, 5, 5), java("ij.gui.Roi")(10, 0, 5, 5)
+    for channel, roi in ((1, first), (3, second)):
+        image.setC(channel)
+        roi.setPosition(image)
+    assert (second.getPosition(), second.hasHyperStackPosition()) == (3, False)
+    drawn = rois_to_labels(open_rois(first, second, names=["a", "b"]), image)
+    assert (drawn.axes, set(np.unique(drawn.labels))) == ("YX", {0, 1, 2})
+
+
 def test_overlaps_are_settled_and_said(java: Java) -> None:
     box = java("ij.gui.Roi")
     rois = open_rois(
