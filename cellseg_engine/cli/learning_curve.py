@@ -151,8 +151,8 @@ def command(
         starts=_STARTS if starts == "both" else (starts,),
         **curve,
     )
-    with _reporter(as_json) as (report, on_point):
-        rows = make_learning_curve(options, report, on_point)
+    with _reporter(as_json) as (report, on_point, warn):
+        rows = make_learning_curve(options, report, on_point, warn)
     out = options.training.out
     if as_json:
         print_event("done", points=len(rows), out=str(out))
@@ -164,12 +164,19 @@ def command(
 @contextmanager
 def _reporter(
     as_json: bool,
-) -> Iterator[tuple[Callable[[CurveProgress], None], Callable[[dict[str, Any]], None]]]:
-    """Give how to show progress and points: a bar, lines of a log, or lines for programs."""
+) -> Iterator[
+    tuple[
+        Callable[[CurveProgress], None],
+        Callable[[dict[str, Any]], None],
+        Callable[[str], None],
+    ]
+]:
+    """Give how to show progress, points and warnings: a bar, or lines for logs and programs."""
     if as_json:
         yield (
             lambda now: print_event("progress", **vars(now)),
             lambda row: print_event("point", **row),
+            lambda text: print_event("warning", message=text),
         )
         return
     from rich.console import Console
@@ -209,4 +216,4 @@ def _reporter(
                 f"{row['ap_0.75']:.3f} at 0.75"
             )
 
-        yield report, on_point
+        yield report, on_point, lambda text: click.echo(f"Warning: {text}", err=True)

@@ -21,6 +21,7 @@ from cellseg_engine.cli.train_options import (
 from cellseg_engine.cli.train_report import print_event, training_reporter
 
 if TYPE_CHECKING:
+    from cellseg_engine.train.dataset import Remark
     from cellseg_engine.train.ensemble import EnsembleResult
     from cellseg_engine.train.options import TrainingResult
 
@@ -117,23 +118,30 @@ def command(
     return 0
 
 
+def _tell_remarks(remarks: Sequence[Remark], out: Path) -> None:
+    """Say what was left out or changed, as far as it is not too much."""
+    for remark in remarks[:_REPORTED_REMARKS]:
+        click.echo(f"{remark.image}: {remark.what}: {remark.reason}", err=True)
+    more = len(remarks) - _REPORTED_REMARKS
+    if more > 0:
+        click.echo(f"... and {more} more in {out / 'left_out.csv'}", err=True)
+
+
 def _as_event(result: TrainingResult) -> dict[str, Any]:
+    from cellseg_engine.train.dataset import count_left_out
+
     return {
         "model": str(result.model),
         "chosen_epoch": result.trained.epoch,
         "scores": result.trained.validation,
-        "left_out": len(result.remarks),
+        "left_out": count_left_out(result.remarks),
         "warnings": list(result.warnings),
     }
 
 
 def _tell(result: TrainingResult, out: Path) -> None:
     """Say what came out, in a few lines."""
-    for remark in result.remarks[:_REPORTED_REMARKS]:
-        click.echo(f"{remark.image}: {remark.what}: {remark.reason}", err=True)
-    more = len(result.remarks) - _REPORTED_REMARKS
-    if more > 0:
-        click.echo(f"... and {more} more in {out / 'left_out.csv'}", err=True)
+    _tell_remarks(result.remarks, out)
     click.echo(f"Trained on {result.card.training_data}.")
     scores = result.trained.validation
     if scores:
@@ -142,10 +150,12 @@ def _tell(result: TrainingResult, out: Path) -> None:
             f"{scores['held_out_ap_0.50']:.3f} at IoU 0.5, {scores['held_out_ap_0.75']:.3f} at "
             f"0.75, {scores['held_out_ap_0.90']:.3f} at 0.9 (mean per image, true diameter)."
         )
-    if result.size is not None:
+    if result.size is not None and not math.isnan(result.size.median_error):
+        is_known = not math.isnan(result.size.correlation)
+        correlation = f", correlation {result.size.correlation:.2f}" if is_known else ""
         click.echo(
             f"Size model: median error {math.expm1(result.size.median_error):.0%} before the "
-            f"refinement, correlation {result.size.correlation:.2f}."
+            f"refinement{correlation}."
         )
     click.echo(
         f"Model: {result.model}\nUse it: cellseg segment IMAGES --out RESULTS --model "
@@ -155,10 +165,15 @@ def _tell(result: TrainingResult, out: Path) -> None:
 
 def _tell_ensemble(ensemble: EnsembleResult, as_json: bool) -> None:
     """Say what came out of several networks."""
+    from cellseg_engine.train.dataset import count_left_out
+
     folder, n_networks = f"{ensemble.folder}{os.sep}", len(ensemble.files)
     if as_json:
-        print_event("done", model=folder, networks=[str(path) for path in ensemble.files])
+        n_left_out = count_left_out(ensemble.remarks)
+        networks = [str(path) for path in ensemble.files]
+        print_event("done", model=folder, networks=networks, left_out=n_left_out)
         return
+    _tell_remarks(ensemble.remarks, ensemble.folder / "network_1")
     click.echo(
         f"Model: {folder}, {n_networks} networks whose outputs are averaged; the scores of each "
         f"are in the folders network_1 to network_{n_networks}.\n"

@@ -145,4 +145,4 @@ def _print_progress(progress: TrainingProgress) -> None:
 
 def print_event(event: str, **values: Any) -> None:
     """Print a JSON object for programs."""
-    click.echo(json.dumps({"event": event, **values}, ensure_ascii=False))
+    click.echo(json.dumps({"event": event, **values}))

@@ -185,7 +185,7 @@ def predict_at_scale(
             "objects.",
             hint="Give diameter_px.",
         )
-    _check_scale(model.card.diam_mean_px, scale, (height, width), shape)
+    check_scale(model.card.diam_mean_px, scale, (height, width))
     fields = model.predict(
         scale_rows(plane, shape),
         overlap=settings.tile_overlap,
@@ -203,9 +203,24 @@ def predict_at_scale(
     return fields
 
 
-def _check_scale(
-    diam_mean_px: float, scale: float, shape: tuple[int, int], scaled: tuple[int, int]
-) -> None:
+def check_scale(diam_mean_px: float, scale: float, shape: tuple[int, int]) -> None:
+    """Refuse to look at a plane at a scale at which it is too large, or nothing.
+
+    Parameters
+    ----------
+    diam_mean_px
+        At which the network sees objects.
+    scale
+        Pixels that the network sees per pixel of the plane.
+    shape
+        Of the plane (Y, X).
+
+    Raises
+    ------
+    SettingsError
+        The diameter that leads to this scale does not fit.
+    """
+    scaled = scaled_shape(shape, scale) if scale != 1 else shape
     diameter = diam_mean_px / scale
     if scale > MAX_ENLARGEMENT:
         raise SettingsError(

@@ -21,7 +21,7 @@ from cellseg_engine.settings import DEFAULT_MODEL, make_settings
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.options import TrainingOptions
 from cellseg_engine.train.prepare import find_images, prepare
-from cellseg_engine.train.record import finished_model
+from cellseg_engine.train.record import LEFT_OUT, all_remarks, finished_model, write_left_out
 from cellseg_engine.train.run import train_prepared
 from cellseg_engine.train.sources import Found
 from cellseg_engine.train.state import TrainingProgress
@@ -107,8 +107,9 @@ def build_zoo(
     """Cluster the styles of annotated images and train a model for each cluster.
 
     ``out`` gets ``clusters.csv``, ``styles.png`` (a map), ``styles.npz`` (an index for
-    `cellseg models suggest`) and a folder for each model under ``models``. A zoo that was stopped
-    goes on where it was; models that are trained are left as they are.
+    `cellseg models suggest`), ``left_out.csv`` (files without partner) and a folder for each model
+    under ``models``. A zoo that was stopped goes on where it was; models that are trained are left
+    as they are.
 
     Parameters
     ----------
@@ -131,6 +132,7 @@ def build_zoo(
     training = options.training
     found = find_images(training, training.role)
     clusters = _find_clusters(options, found, report)
+    _tell_lonely(training.out, found, warn)
     if not options.train_models:
         return clusters
     done = []
@@ -217,6 +219,14 @@ def _write(
 
 def _part(found: Found, chosen: np.ndarray) -> Found:
     return Found(tuple(found.sources[n] for n in np.flatnonzero(chosen)))
+
+
+def _tell_lonely(out: Path, found: Found, warn: Callable[[str], None]) -> None:
+    """Write down the files without partner, which belong to no cluster, and say so."""
+    remarks = all_remarks(found, [])
+    write_left_out(out, remarks)
+    if remarks:
+        warn(f"{len(remarks)} files are left out; {out / LEFT_OUT} says why.")
 
 
 def _train_model(

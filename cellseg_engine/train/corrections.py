@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cellseg_engine.core.axes import check_axes
+from cellseg_engine.core.axes import check_axes, check_finite
 from cellseg_engine.errors import ImageError
 from cellseg_engine.train.faults import NAMED, TrainingDataError, name_some
 from cellseg_engine.train.roi_labels import (
@@ -17,6 +17,9 @@ from cellseg_engine.train.roi_labels import (
     settle_rois,
 )
 
+_DTYPES = ("u1", "u2", "i2", "f4")
+"""Of the TIFF files of ImageJ."""
+
 
 def one_plane(pixels: np.ndarray, axes: str, title: str) -> tuple[np.ndarray, str]:
     """Give pixels as (Y, X) or (C, Y, X), with their axes.
@@ -24,7 +27,7 @@ def one_plane(pixels: np.ndarray, axes: str, title: str) -> tuple[np.ndarray, st
     Raises
     ------
     AxesError, ImageError
-        They are not of one grey plane.
+        They are not of one grey plane, not finite, or of a kind that ImageJ has not.
     """
     pixels = np.asarray(pixels)
     axes = check_axes(axes, pixels.shape)
@@ -34,6 +37,13 @@ def one_plane(pixels: np.ndarray, axes: str, title: str) -> tuple[np.ndarray, st
             f"{title} is an RGB image; the training set takes grey images.",
             hint="Make it grey first, as the model shall see it later (Image > Type > 8-bit).",
         )
+    if pixels.dtype.str[1:] not in _DTYPES:
+        raise ImageError(
+            f"{title} has numbers of the kind {pixels.dtype}; the training set takes integers of 8 "
+            "or 16 bits and floats of 32 bits.",
+            hint="Convert it first (Image > Type > 16-bit or 32-bit).",
+        )
+    check_finite(pixels)
     n_planes = sizes.get("T", 1) * sizes.get("Z", 1)
     if n_planes > 1:
         raise ImageError(

@@ -106,6 +106,11 @@ class Remark:
     reason: str
 
 
+def count_left_out(remarks: Sequence[Remark]) -> int:
+    """Give how many images remarks say to be left out."""
+    return sum(remark.what == IMAGE_LEFT_OUT for remark in remarks)
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """The images of a training, sorted into their parts.
@@ -264,8 +269,8 @@ def _read(
             )
         anisotropy = find_anisotropy(settings, data.pixel_size_um)
         slices = cut_volumes(stack, annotation.planes, preparation, anisotropy.value)
-        return annotation, slices, anisotropy.warnings
-    return annotation, cut_planes(stack, annotation.planes, preparation), ()
+        return annotation, slices, (*data.warnings, *anisotropy.warnings)
+    return annotation, cut_planes(stack, annotation.planes, preparation), data.warnings
 
 
 def _reason_to_leave_out(clean: CleanLabels, has_contrast: bool, min_objects: int) -> str:

@@ -11,9 +11,10 @@ import torch
 
 from cellseg_engine.errors import SettingsError
 from cellseg_engine.io.staging import remove_stale, staged
+from cellseg_engine.train.dataset import Remark
 from cellseg_engine.train.options import TrainingOptions, model_name
 from cellseg_engine.train.prepare import Prepared, prepare, prepare_data
-from cellseg_engine.train.record import finished_model, refuse_others
+from cellseg_engine.train.record import finished_model, read_record, refuse_others
 from cellseg_engine.train.run import train_prepared
 from cellseg_engine.train.state import TrainingProgress
 
@@ -30,10 +31,13 @@ class EnsembleResult:
         For the ``model`` setting: it holds the weights of all networks and no others.
     files
         The weights files in it.
+    remarks
+        What was left out or changed.
     """
 
     folder: Path
     files: tuple[Path, ...]
+    remarks: tuple[Remark, ...] = ()
 
 
 def train_ensemble(
@@ -73,22 +77,27 @@ def train_ensemble(
     options = replace(options, flow_cache=options.flow_cache or options.out / "flows")
     name = model_name(options)
     targets = tuple(options.out / f"{name}_{n + 1}.safetensors" for n in range(n_networks))
+    members = [
+        replace(options, name=name, out=options.out / f"network_{n + 1}", seed=options.seed + n)
+        for n in range(n_networks)
+    ]
     remove_stale(options.out)
-    refuse_others(options.out, {target.name for target in targets}, "ensemble")
+    # The record of a member says whose copy lies here; one of another plan is refused by `train`.
+    known = {
+        target.name
+        for member, target in zip(members, targets, strict=True)
+        if options.overwrite or read_record(member.out) is not None
+    }
+    refuse_others(options.out, known, "ensemble")
     first = prepare(options, report)
-    files = []
-    for number in range(n_networks):
-        member = replace(
-            options,
-            name=name,
-            out=options.out / f"network_{number + 1}",
-            seed=options.seed + number,
-        )
-        files.append(_train_member(member, first, number, n_networks, report, warn))
+    files = [
+        _train_member(member, first, number, n_networks, report, warn)
+        for number, member in enumerate(members)
+    ]
     with staged(options.out) as stage:
         for file, target in zip(files, targets, strict=True):
             shutil.copyfile(file, stage.path(target.name))
-    return EnsembleResult(options.out, targets)
+    return EnsembleResult(options.out, targets, tuple(first.data.remarks))
 
 
 def _train_member(
@@ -100,8 +109,8 @@ def _train_member(
     warn: Callable[[str], None],
 ) -> Path:
     prepared = prepare_data(options, first.start, first.data, first.threads)
-    done = finished_model(options.out, prepared.fingerprint)
-    if done is not None and not options.overwrite:
+    done = None if options.overwrite else finished_model(options.out, prepared.fingerprint)
+    if done is not None:
         return done
     torch.set_num_threads(first.threads)
 

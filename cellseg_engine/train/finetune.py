@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cellseg_engine.errors import CellSegError, SettingsError
+from cellseg_engine.errors import CellSegError, SettingsError, WriteError
 from cellseg_engine.io.staging import remove_stale, temporary_folder
 from cellseg_engine.settings import DEFAULT_MODEL, Settings
 from cellseg_engine.train.faults import TrainingDataError, name_some
@@ -100,7 +100,9 @@ def fine_tune(
 ) -> FineTuned:
     """Train on all images of a training folder and put the model into the list.
 
-    However it ends, nothing is left in the folder but, at the end, the note about the model.
+    However it ends, nothing is left in the folder but, at the end, the note about the model, or its
+    weights where they cannot be put into the list. A name made of the folder's that is taken
+    meanwhile becomes the next free one.
 
     Parameters
     ----------
@@ -114,7 +116,8 @@ def fine_tune(
     Raises
     ------
     CellSegError
-        See `check_fine_tuning` and `cellseg_engine.train.run.train`; the list is unchanged.
+        See `check_fine_tuning`, `cellseg_engine.train.run.train` and
+        `cellseg_engine.zoo.store.import_model`; the list is unchanged.
     """
     from cellseg_engine.nets.runtimes import choose_device
     from cellseg_engine.train.arithmetic import fast_precision
@@ -145,9 +148,9 @@ def fine_tune(
             warn(sentence)
         result = train(options, report, warn)
         before_install()
-        import_model([result.model], wanted.name)
+        name = _install(result.model, wanted)
     made = TrainedModel(
-        name=wanted.name,
+        name=name,
         start=wanted.start_from,
         images=result.n_images,
         objects=result.n_objects,
@@ -170,6 +173,36 @@ def newest_model(content: Content) -> str:
     """Give the newest model of a training folder that is still in the list, or nothing."""
     known = {entry.name for entry in list_models()}
     return next((model.name for model in reversed(content.models) if model.name in known), "")
+
+
+def _install(weights: Path, wanted: FineTuning) -> str:
+    """Put weights into the list and give their name there; keep them in the folder if that fails.
+
+    Raises
+    ------
+    CellSegError
+        As `import_model`; the sentence says where the weights are.
+    """
+    name, folder = wanted.name, wanted.folder
+    is_automatic = re.fullmatch(rf"{re.escape(_stem(folder))}-\d+", name)
+    try:
+        if is_automatic and name in {entry.name for entry in list_models()}:
+            name = _next_name(folder)
+        import_model([weights], name)
+    except (CellSegError, OSError) as error:
+        kept = folder / f"{name}.safetensors"
+        number = 1
+        while kept.exists():
+            number += 1
+            kept = folder / f"{name}-{number}.safetensors"
+        weights.replace(kept)
+        if not isinstance(error, CellSegError):
+            error = WriteError(f"The model {name} cannot be put into the list: {error}.")
+        raise type(error)(
+            f"{error.message} The training is over; its weights are in {kept}.",
+            hint=f"Put them into the list: cellseg models import {kept} --name NAME",
+        ) from error
+    return name
 
 
 def _without_files(folder: Path) -> list[str]:
@@ -196,9 +229,15 @@ def _recipe(wanted: FineTuning) -> Recipe:
 
 def _next_name(folder: Path) -> str:
     """Give the first free name made of the folder's."""
-    letters = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_")[:_MAX_NAME]
+    stem = _stem(folder)
     taken = {entry.name for entry in list_models()}
     number = 1
-    while f"{letters or 'model'}-{number}" in taken:
+    while f"{stem}-{number}" in taken:
         number += 1
-    return f"{letters or 'model'}-{number}"
+    return f"{stem}-{number}"
+
+
+def _stem(folder: Path) -> str:
+    """Give the beginning of the names of a folder's models."""
+    letters = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_")[:_MAX_NAME]
+    return letters or "model"

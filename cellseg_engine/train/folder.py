@@ -24,10 +24,10 @@ from cellseg_engine.io.staging import remove_stale, staged
 from cellseg_engine.train.corrections import describe_overlaps, draw_objects, one_plane
 from cellseg_engine.train.diameters import measure_sizes
 from cellseg_engine.train.edits import Edits, count_edits
+from cellseg_engine.train.endings import pair_name, without_image_ending
 from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.lock import only_writer
 from cellseg_engine.train.part import Part, mark_part
-from cellseg_engine.train.sources import pair_name, without_image_ending
 
 RECORD = "cellseg_training.json"
 FORMAT = 1
@@ -267,6 +267,8 @@ def add_image(
     remarks = describe_overlaps(drawn)
     if n_outside:
         remarks.append(f"{n_outside} ROIs outside the selected rectangle were left out.")
+    if pixels.min() == pixels.max():
+        remarks.append(f"All pixels of {title} are the same, so a training will leave it out.")
     if earlier:
         remarks.append(f"{title} was in the training set already and was replaced.")
     return image, tuple(remarks), content

@@ -24,8 +24,8 @@ from cellseg_engine.errors import SettingsError
 from cellseg_engine.io.staging import remove_stale
 from cellseg_engine.nets.card import WeightsFile
 from cellseg_engine.nets.weights import build_network, load_weights
-from cellseg_engine.train.dataset import TrainingData, TrainingImage
-from cellseg_engine.train.faults import TrainingDataError
+from cellseg_engine.train.dataset import TrainingData, TrainingImage, count_left_out
+from cellseg_engine.train.faults import TrainingDataError, TrainingDivergedError
 from cellseg_engine.train.flow_cache import FlowCache
 from cellseg_engine.train.learning_files import (
     POINTS,
@@ -45,7 +45,14 @@ from cellseg_engine.train.learning_points import (
 from cellseg_engine.train.lock import only_training
 from cellseg_engine.train.options import SCRATCH, TrainingOptions, check_options
 from cellseg_engine.train.prepare import find_start, prepare_data
-from cellseg_engine.train.record import describe_images, finished_model
+from cellseg_engine.train.record import (
+    LEFT_OUT,
+    describe_images,
+    finished_model,
+    identify,
+    read_record,
+    write_left_out,
+)
 from cellseg_engine.train.run import train_prepared
 from cellseg_engine.train.subsets import cut_image, draw_subset
 from cellseg_engine.train.validate import validate
@@ -100,11 +107,13 @@ def make_learning_curve(
     options: CurveOptions,
     report: Callable[[CurveProgress], None] = lambda _: None,
     on_point: Callable[[dict[str, Any]], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Train and score all networks; points that are there already are taken as they are.
 
-    Files in ``options.training.out``: a JSON file for each point under ``points``, and
-    ``learning_curve.csv``, ``.json`` and ``.png``, which are written anew after every point.
+    Files in ``options.training.out``: a JSON file for each point under ``points``,
+    ``left_out.csv``, and ``learning_curve.csv``, ``.json`` and ``.png``, which are written anew
+    after every point.
 
     Parameters
     ----------
@@ -112,10 +121,13 @@ def make_learning_curve(
         Called after every image and step.
     on_point
         Called with the row of each point when it is made.
+    warn
+        Called with sentences about images that were left out, and about networks that diverged.
 
     Returns
     -------
     The rows of the table, those of earlier calls among them; the first is the first model itself.
+    A network that diverged has none; the next call makes it anew.
 
     Raises
     ------
@@ -127,7 +139,7 @@ def make_learning_curve(
     with only_training(training.out):
         for folder in (training.out, training.out / POINTS):
             remove_stale(folder)
-        return _make_points(options, training, report, on_point)
+        return _make_points(options, training, report, on_point, warn)
 
 
 def _make_points(
@@ -135,6 +147,7 @@ def _make_points(
     training: TrainingOptions,
     report: Callable[[CurveProgress], None],
     on_point: Callable[[dict[str, Any]], None],
+    warn: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     threads = torch.get_num_threads()  # before kernels of numba change it
     base = _find_base(training)
@@ -142,18 +155,26 @@ def _make_points(
         training,
         options.test,
         options.test_role,
+        options.diameter_px,
         base,
         lambda done, total: report(CurveProgress("reading", 0, 0, done, total)),
     )
     _check_sizes(options, images)
     curve = _Curve(options, training, base, images, threads)
     points = list_points(options.starts, options.sizes, options.subsets)
-    known = {point: curve.known(point) for point in points}
-    todo = [point for point, row in known.items() if row is None]
+    todo = [point for point in points if curve.known(point) is None]
+    write_left_out(training.out, images.remarks)
+    if n_left_out := count_left_out(images.remarks):
+        warn(f"{n_left_out} images are left out; {training.out / LEFT_OUT} says why.")
     for number, point in enumerate(todo, start=1):
-        known[point] = row = curve.run(
-            point, tell_steps(report, point, number, todo, options.steps)
-        )
+        try:
+            row = curve.run(point, tell_steps(report, point, number, todo, options.steps))
+        except TrainingDivergedError as error:
+            warn(
+                f"The point {point.name} is missing: {error.message} The next call makes it anew; "
+                "a smaller --learning-rate needs another --out."
+            )
+            continue
         on_point(row)
         curve.write()
     return curve.write()
@@ -174,7 +195,7 @@ class _Curve:
         self._images, self._threads = images, threads
         self._out = training.out
         self._cache = FlowCache(training.flow_cache or training.out / "flows")
-        self._diameter_px = options.diameter_px or images.mean_diameter_px
+        self._diameter_px = images.diameter_px
 
     def known(self, point: Point) -> dict[str, Any] | None:
         """Give the row of a point that was made before."""
@@ -215,9 +236,11 @@ class _Curve:
     def _train(
         self, point: Point, tell: Callable[[int], None]
     ) -> tuple[WeightsFile, dict[str, int]]:
+        folder = self._folder(point)
         options = replace(
             self._training,
-            out=self._folder(point),
+            out=folder,
+            overwrite=bool((read_record(folder) or {}).get("stopped")),  # it diverged
             name=point.name,
             seed=self._training.seed + point.subset,
         )
@@ -304,8 +327,8 @@ class _Curve:
             "cellseg_engine": __version__,
             "start": self._base.sha256,
             "point": asdict(point),
-            "training": [image.sha256 for image in self._images.training],
-            "test": [image.sha256 for image in self._images.test],
+            "training": [identify(image) for image in self._images.training],
+            "test": [identify(image) for image in self._images.test],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -164,5 +164,6 @@ def _draw(path: Path, rows: Sequence[Row], summary: Sequence[Row]) -> None:
         if any(row["wanted"] for row in rows):
             axes.set_xscale("log")
         axes.set(ylim=(0, 1), xlabel="annotated objects", ylabel=title)
-        axes.legend(fontsize="small", loc="upper left")
+        if rows:
+            axes.legend(fontsize="small", loc="upper left")
     figure.savefig(path, dpi=110)

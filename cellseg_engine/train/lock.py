@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cellseg_engine.errors import SettingsError, WriteError
+from cellseg_engine.errors import CellSegError, SettingsError, WriteError
 from cellseg_engine.io.process_lock import ProcessLock
 from cellseg_engine.io.staging import staged, writing
+
+_log = logging.getLogger(__name__)
 
 LOCK, WRITER_LOCK = ".training.lock", ".writing.lock"
 WRITER_TIMEOUT_S = 60
@@ -22,7 +25,8 @@ def only_training(folder: Path) -> Iterator[None]:
     """Keep other processes from training in a folder meanwhile.
 
     The system holds the lock, so that it ends with the process, however that ends. Only its empty
-    file stays behind when a process is killed, until the next training is over.
+    file stays behind when a process is killed, until the next training is over. On disks without
+    locks nobody is kept away, and the log says so.
 
     Raises
     ------
@@ -33,10 +37,7 @@ def only_training(folder: Path) -> Iterator[None]:
     """
     is_new = not folder.exists()
     lock = ProcessLock(folder / LOCK)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        is_alone = lock.acquire()
-    if not is_alone:
+    if not _acquire(lock):
         raise SettingsError(
             f"Another training is running in {folder}.",
             hint="Wait until it has ended, or give another --out.",
@@ -48,6 +49,26 @@ def only_training(folder: Path) -> Iterator[None]:
         if is_new:
             with suppress(OSError):  # it is not empty as a rule
                 folder.rmdir()
+
+
+def _acquire(lock: ProcessLock) -> bool:
+    """Take the lock if it is free, and say whether it was; on disks without locks it counts so."""
+    folder = lock.path.parent
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            return lock.acquire()
+    except CellSegError:
+        raise
+    except OSError as error:  # the others that can be have their sentences in `writing`
+        _log.warning(
+            "%s cannot be locked (%s): make sure that no other training runs there.",
+            folder,
+            error.strerror or error,
+        )
+        with suppress(OSError):
+            lock.path.unlink()
+        return True
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from cellseg_engine.train.averaging import RunningAverage
 from cellseg_engine.train.batches import Batch, BatchMaker
 from cellseg_engine.train.checkpoint import CheckpointFolder
 from cellseg_engine.train.dataset import TrainingImage
+from cellseg_engine.train.faults import TrainingDivergedError
 from cellseg_engine.train.losses import losses
 from cellseg_engine.train.sampling import epoch_order
 from cellseg_engine.train.state import Arrays, LoopOptions, Trained, TrainingProgress
@@ -170,8 +171,7 @@ class Trainer:
                 self._save(force=False)
         if not self._is_finite():
             return self._diverged(f"the last step of epoch {state.epoch + 1}")
-        self._end_epoch(n_steps)
-        return ""
+        return self._end_epoch(n_steps)
 
     def _is_finite(self) -> bool:
         return all(bool(value.isfinite().all()) for value in self._net.state_dict().values())
@@ -199,7 +199,8 @@ class Trainer:
                     self._average.add(self._net)
         return values
 
-    def _end_epoch(self, n_steps: int) -> None:
+    def _end_epoch(self, n_steps: int) -> str:
+        """Score, and keep what an epoch gave; give what `_run_epoch` gives."""
         recipe, state = self._options.recipe, self._state
         number = state.epoch + 1
         flow, probability = (total / n_steps for total in state.sums)
@@ -212,11 +213,15 @@ class Trainer:
         is_due = number % self._options.validate_every == 0 or number == recipe.epochs
         validated = bool(self._held_out) and is_due
         if validated:
-            row |= self._validate(number)
+            try:
+                row |= self._validate(number)
+            except TrainingDivergedError:
+                return self._diverged(f"the scores of epoch {number}")
         state.history.append(row)
         state.epoch, state.step, state.sums = number, 0, [0.0, 0.0]
         self._on_epoch(state.history)
         self._save(force=validated or number == recipe.epochs)
+        return ""
 
     def _validate(self, number: int) -> dict[str, float]:
         done = number * self._n_steps()

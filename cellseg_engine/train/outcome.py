@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from cellseg_engine._version import __version__
 from cellseg_engine.errors import MissingDependencyError
@@ -26,6 +25,12 @@ from cellseg_engine.train.options import TrainingOptions
 from cellseg_engine.train.record import RECORD, describe_images, to_json
 from cellseg_engine.train.size_fit import SizeFit
 from cellseg_engine.train.state import Arrays, Trained
+
+_OPTIONS = (
+    *("annotations", "image_suffix", "mask_suffix", "role", "kinds", "axes", "slices", "disjoint"),
+    *("weights", "held_out_share"),
+)
+"""What else of the options says how images are found, read and split."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ def begin_record(
         "fingerprint": fingerprint,
         "plan": plan,
         "paths": [str(path) for path in options.paths],
+        "options": {name: getattr(options, name) for name in _OPTIONS},
         "settings": options.settings.model_dump(),
         "device": options.settings.device,
         "torch": torch.__version__,
@@ -131,23 +137,16 @@ def try_to_draw(options: TrainingOptions, trained: Trained) -> str:
 
 def _write_model(path: Path, card: ModelCard, arrays: Arrays, size: SizeFit | None) -> None:
     """Write the weights and wait until they are on the disk: the checkpoints are deleted next."""
-    try:
-        write_weights(path, card, arrays, size.model if size else None)
-    except SafetensorError as error:
-        found = re.search(r"os error (\d+)", str(error))
-        if found is None:
-            raise
-        # as the system would say it, for `staged` to turn into a sentence
-        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+    write_weights(path, card, arrays, size.model if size else None)
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
-def _describe_size(size: SizeFit | None) -> dict[str, float] | None:
+def _describe_size(size: SizeFit | None) -> dict[str, float | None] | None:
     if size is None:
         return None
     return {
         "ridge": size.ridge,
-        "median_error_log": size.median_error,
-        "correlation_log": size.correlation,
+        "median_error_log": None if math.isnan(size.median_error) else size.median_error,
+        "correlation_log": None if math.isnan(size.correlation) else size.correlation,
     }

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -17,6 +18,7 @@ from cellseg_engine.errors import SettingsError
 from cellseg_engine.nets.card import ModelCard, WeightsFile
 from cellseg_engine.nets.weights import CELLS_DIAM_MEAN_PX
 from cellseg_engine.train.dataset import DataOptions, TrainingData, TrainingImage, load_images
+from cellseg_engine.train.faults import TrainingDataError
 from cellseg_engine.train.flow_cache import FlowCache
 from cellseg_engine.train.options import (
     NO_LICENCE,
@@ -26,11 +28,12 @@ from cellseg_engine.train.options import (
     model_name,
     start_name,
 )
-from cellseg_engine.train.record import all_remarks
+from cellseg_engine.train.record import all_remarks, identify
 from cellseg_engine.train.sampling import hold_out, parse_weights
-from cellseg_engine.train.sources import Found, find_sources
+from cellseg_engine.train.sources import Found, Source, find_sources
 from cellseg_engine.train.starts import check_no_chain, check_single, is_fine_tune
 from cellseg_engine.train.state import TrainingProgress
+from cellseg_engine.train.validate import leave_out_unscorable
 from cellseg_engine.zoo.store import read_model
 
 Report = Callable[[TrainingProgress], None]
@@ -94,11 +97,32 @@ def prepare(
 def prepare_data(
     options: TrainingOptions, start: WeightsFile | None, data: TrainingData, threads: int
 ) -> Prepared:
-    """Prepare a training on images that were read before."""
+    """Prepare a training on images that were read before.
+
+    Held-out images that cannot be scored are left out.
+
+    Raises
+    ------
+    TrainingDataError
+        None of them can.
+    """
+    if options.recipe.epochs:
+        data = _only_scorable(data, _first_card(options, start).diam_mean_px)
     card = _describe_data(_first_card(options, start), data, options.recipe.epochs > 0)
     crop_px = view_px(options.crop_px, data.all_images, card.diam_mean_px)
     plan = _make_plan(options, card, start, data, crop_px)
     return Prepared(start, card, data, plan, threads)
+
+
+def _only_scorable(data: TrainingData, diam_mean_px: float) -> TrainingData:
+    held_out, remarks = leave_out_unscorable(data.held_out, diam_mean_px)
+    if remarks and not held_out:
+        raise TrainingDataError(
+            f"None of the {len(remarks)} images held out to choose the best weights by can be "
+            f"scored ({remarks[0].image}: {remarks[0].reason}).",
+            hint="Hold nothing out with --held-out-share 0, or more with a larger share.",
+        )
+    return replace(data, held_out=held_out, remarks=[*data.remarks, *remarks])
 
 
 def view_px(at_most: int, images: Sequence[TrainingImage], diam_mean_px: float) -> int:
@@ -141,7 +165,7 @@ def find_start(options: TrainingOptions) -> WeightsFile | None:
 
 
 def find_images(options: TrainingOptions, role: str) -> Found:
-    """Find the annotated images of a training.
+    """Find the annotated images of a training, each once.
 
     Parameters
     ----------
@@ -150,10 +174,10 @@ def find_images(options: TrainingOptions, role: str) -> Found:
 
     Raises
     ------
-    ReadError, TrainingDataError
-        There are none, or they cannot be told apart.
+    ReadError, TrainingDataError, SettingsError
+        There are none, they cannot be told apart, or endings are given beside a manifest.
     """
-    return find_sources(
+    found = find_sources(
         options.paths,
         annotations=options.annotations,
         image_suffix=options.image_suffix,
@@ -161,6 +185,11 @@ def find_images(options: TrainingOptions, role: str) -> Found:
         role=role,
         kinds=options.kinds,
     )
+    first: dict[tuple[Path, Path, str], Source] = {}
+    for source in found.sources:
+        files = source.image.resolve(), source.annotation.resolve()
+        first.setdefault((*files, source.channel), source)
+    return replace(found, sources=tuple(first.values()))
 
 
 def is_chain(start: WeightsFile | None) -> bool:
@@ -276,6 +305,6 @@ def _make_plan(
         "weights": data.weights,
         "validate_every": validate_every(options),
         "size_model": options.size_model,
-        "training": [[image.name, image.sha256] for image in data.training],
-        "held_out": [[image.name, image.sha256] for image in data.held_out],
+        "training": [[image.name, *identify(image)] for image in data.training],
+        "held_out": [[image.name, *identify(image)] for image in data.held_out],
     }

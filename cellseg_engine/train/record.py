@@ -65,7 +65,7 @@ def find_earlier(
         return earlier
     if earlier["fingerprint"] != fingerprint:
         before = earlier["plan"]
-        changed = [name for name in plan if plan[name] != before.get(name)]
+        changed = [name for name in plan if not _is_as_before(plan[name], before.get(name))]
         raise SettingsError(
             f"{folder} holds a training with other images or settings (different: "
             f"{', '.join(changed) or 'the version'}).",
@@ -83,6 +83,13 @@ def find_earlier(
             "and look for images with extreme pixels.",
         )
     return earlier
+
+
+def _is_as_before(now: Any, before: Any) -> bool:
+    """Compare a value of two plans; of images an earlier version noted the first facts only."""
+    if isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
+        return all(one[: len(other)] == other for one, other in zip(now, before, strict=True))
+    return bool(now == before)
 
 
 def weights_of(record: Mapping[str, Any] | None) -> set[str]:
@@ -155,6 +162,11 @@ def write_left_out(folder: Path, remarks: Sequence[Remark]) -> None:
         write_table(
             stage.path(LEFT_OUT), ("image", "what", "reason"), [asdict(one) for one in remarks]
         )
+
+
+def identify(image: TrainingImage) -> list[Any]:
+    """Give what a training depends on of an image: its hash, its kind and its diameter."""
+    return [image.sha256, image.kind, round(float(image.diameter_px), 3)]
 
 
 def describe_images(images: Sequence[TrainingImage]) -> list[dict[str, Any]]:

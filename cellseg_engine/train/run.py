@@ -178,10 +178,13 @@ def _warnings(prepared: Prepared, held_out_share: float | None) -> list[str]:
     n_held_out, n_all = len(data.held_out), len(data.all_images)
     much = max(MUCH_HELD_OUT, 1.5 * (held_out_share or HELD_OUT_SHARE))
     if n_held_out > max(1, much * n_all):
+        why = "images of one group stay together: give smaller groups"
+        if len({image.group for image in data.held_out}) == n_held_out:
+            n_kinds = len({image.kind for image in data.held_out})
+            why = f"each of {n_kinds} kinds of images gives at least one: annotate more of each"
         warnings.append(
             f"{n_held_out} of {n_all} images are held out to choose the best weights by, because "
-            "images of one group stay together: give smaller groups, or hold nothing out with "
-            "--held-out-share 0."
+            f"{why}, or hold nothing out with --held-out-share 0."
         )
     try:
         figure_class()

@@ -7,6 +7,7 @@ random views of many scales.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -102,9 +103,9 @@ def fit_size_model(
     else:
         groups = np.tile([image.group for image in training], n_passes)
         looks = list(leave_groups_out(fit_styles, fit_logs, groups))
-    ridges = RIDGES if looks else (RIDGE,)
-    looks = looks or [(fit_styles, fit_logs, fit_styles, fit_logs)]
-    ridge, error, correlation = choose_ridge(ridges, looks, diam_mean)
+    ridge, error, correlation = RIDGE, math.nan, math.nan
+    if looks:
+        ridge, error, correlation = choose_ridge(RIDGES, looks, diam_mean)
     fitted = ridge_regression(fit_styles, fit_logs, ridge, diam_mean, range_px)
     return SizeFit(fitted, ridge, error, correlation)
 
@@ -206,5 +207,5 @@ def _quality(ridge: float, looks: Sequence[Look], diam_mean_px: float) -> tuple[
     found, wanted = np.concatenate(estimates), np.concatenate(truth)
     error = float(np.median(np.abs(found - wanted)))
     if len(found) < 3 or np.ptp(found) == 0 or np.ptp(wanted) == 0:
-        return error, float("nan")
+        return error, math.nan
     return error, float(np.corrcoef(found, wanted)[0, 1])

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from cellseg_engine.errors import ReadError
-from cellseg_engine.io.folders import refuse_folder
+from cellseg_engine.errors import ReadError, SettingsError
+from cellseg_engine.io.folders import visible_names, walk_files
 from cellseg_engine.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_stem
+from cellseg_engine.train.endings import (
+    IMAGE_ENDING,
+    Kind,
+    classify,
+    without_ending,
+    without_image_ending,
+)
 from cellseg_engine.train.faults import TrainingDataError
 
 Annotations = Literal["auto", "labels", "seg", "rois"]
-Kind = Literal["labels", "seg", "rois"]
 
 MANIFEST = "manifest.csv"
-IMAGE_ENDING = "_img"
-LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label", "_cp_masks", "_gt")
-SEG_ENDING = "_seg"
-ROI_ENDINGS = ("_rois", "_roiset")
-OTHER_ENDINGS = ("_overlay", "_flows", "_outlines", "_cp_output", "_probability")
-"""What other programs and our own results put beside an image; neither image nor annotation."""
-
 _KIND_NAMES: dict[Kind, str] = {"labels": "label image", "seg": "_seg.npy", "rois": "ROI archive"}
 
 
@@ -118,13 +116,16 @@ def find_sources(
     ReadError
         A folder or manifest cannot be read.
     TrainingDataError
-        No pair, or more than one candidate for an image.
+        No pair, more than one candidate for an image, or no image of one of the kinds.
+    SettingsError
+        Endings, or annotations other than label images, are asked for where a manifest names files.
     """
     found: list[Found] = []
     kind_of = _name_folders([path if path.is_dir() else path.parent for path in paths])
     for path in paths:
-        manifest = path / MANIFEST if path.is_dir() else path
-        if manifest.is_file() and manifest.suffix.lower() == ".csv":
+        manifest = _manifest_of(path)
+        if manifest is not None:
+            _refuse_with_manifest(manifest, annotations, image_suffix, mask_suffix)
             found.append(_from_manifest(manifest, role, kind_of[manifest.parent]))
         elif path.is_dir():
             found.append(_from_folder(path, kind_of[path], annotations, image_suffix, mask_suffix))
@@ -132,17 +133,41 @@ def find_sources(
             raise ReadError(
                 f"There is no folder {path}.", hint="Give a folder of annotated images."
             )
-    sources = tuple(
-        source for part in found for source in part.sources if not kinds or source.kind in kinds
-    )
-    all_found = Found(
-        sources,
+    there = {source.kind for part in found for source in part.sources}
+    if not there or not there.issuperset(kinds):
+        raise _no_pairs(paths, found, [kind for kind in kinds if kind not in there], role)
+    return Found(
+        tuple(
+            source for part in found for source in part.sources if not kinds or source.kind in kinds
+        ),
         tuple(path for part in found for path in part.images_without_annotation),
         tuple(path for part in found for path in part.annotations_without_image),
     )
-    if not sources:
-        raise _no_pairs(paths, found, kinds, role)
-    return all_found
+
+
+def _manifest_of(path: Path) -> Path | None:
+    """Give the manifest of a folder, or the one that the path is; None if there is none."""
+    if path.is_dir():
+        names = [name for name in visible_names(path) if name.lower() == MANIFEST]
+        manifests = [path / name for name in names if (path / name).is_file()]
+        return manifests[-1] if manifests else None  # that in small letters, if there are several
+    return path if path.is_file() and path.suffix.lower() == ".csv" else None
+
+
+def _refuse_with_manifest(
+    manifest: Path, annotations: Annotations, image_suffix: str, mask_suffix: str
+) -> None:
+    """Refuse to look for files by their names where a table names them."""
+    if annotations in ("seg", "rois"):
+        raise SettingsError(
+            f"--annotations {annotations} does not go with {manifest}, which names label images.",
+            hint="Leave it out, or take the table away to have the folder searched.",
+        )
+    if image_suffix or mask_suffix:
+        raise SettingsError(
+            f"--image-suffix and --mask-suffix do not go with {manifest}, which names the files.",
+            hint="Leave them out, and name the files in the table's columns image and labels.",
+        )
 
 
 def _name_folders(folders: Sequence[Path]) -> dict[Path, str]:
@@ -173,7 +198,7 @@ def _from_manifest(manifest: Path, role: str, default_kind: str) -> Found:
         )
     sources = []
     for number, row in enumerate(rows, start=1):
-        if row.get("role") and row["role"] != role:
+        if row.get("role") and row["role"].strip().casefold() != role.strip().casefold():
             continue
         image, labels = _manifest_files(manifest, number, row)
         sources.append(
@@ -237,7 +262,7 @@ def _from_folder(
 ) -> Found:
     image_ending = image_suffix or IMAGE_ENDING
     groups: dict[tuple[Path, str], _Candidates] = defaultdict(_Candidates)
-    for path in _walk(folder):
+    for path in walk_files(folder):
         if path.name.lower() == MANIFEST:
             raise TrainingDataError(
                 f"{path} is a table of images in a folder below {folder}; it is read only when "
@@ -245,7 +270,7 @@ def _from_folder(
                 hint=f"Give {path.parent} itself, or rename the table if it is about something "
                 "else.",
             )
-        what, base = _classify(path, image_suffix, mask_suffix)
+        what, base = classify(path, image_suffix, mask_suffix)
         group = groups[path.parent, without_image_ending(base, image_ending)]
         if what == "image":
             group.images.append(path)
@@ -280,7 +305,7 @@ def _pair(group: _Candidates, image_ending: str) -> list[tuple[Path, dict[Kind, 
             near = [
                 image
                 for image in group.images
-                if image not in exact and _without(image_stem(image), (image_ending,)) == base
+                if image not in exact and without_ending(image_stem(image), (image_ending,)) == base
             ]
             could_be = exact + near or group.images
             found[could_be[0]].setdefault(kind, []).append(path)
@@ -312,61 +337,10 @@ def _check_unique(image: Path, annotations: dict[Kind, list[Path]]) -> None:
         )
 
 
-def _classify(
-    path: Path, image_suffix: str, mask_suffix: str
-) -> tuple[Literal["image", "other"] | Kind, str]:
-    """Say what a file is, and its name without the ending that makes it an annotation."""
-    suffix, stem = path.suffix.lower(), image_stem(path)
-    if suffix == ".npy" and stem.endswith(SEG_ENDING):
-        return "seg", stem.removesuffix(SEG_ENDING)
-    if suffix in (".zip", ".roi"):
-        return "rois", _without(stem, ROI_ENDINGS)
-    if suffix in TIFF_SUFFIXES | {".png"}:
-        base = _without(stem, (mask_suffix,) if mask_suffix else LABEL_ENDINGS)
-        if base != stem:
-            return "labels", base
-    if suffix in IMAGE_SUFFIXES and _is_image(stem, image_suffix):
-        return "image", stem
-    return "other", stem
-
-
-def pair_name(path: Path) -> str:
-    """Give the name that an image and its annotations have in common, of any of these files."""
-    return without_image_ending(_classify(path, "", "")[1])
-
-
-def without_image_ending(name: str, ending: str = IMAGE_ENDING) -> str:
-    """Give a name without the ending of images, however often it has it."""
-    while (shorter := _without(name, (ending,))) != name:
-        name = shorter
-    return name
-
-
-def _is_image(stem: str, image_suffix: str) -> bool:
-    if image_suffix:
-        return _without(stem, (image_suffix,)) != stem
-    return _without(stem, (*OTHER_ENDINGS, *LABEL_ENDINGS)) == stem
-
-
-def _without(stem: str, endings: Sequence[str]) -> str:
-    """Take off the longest of the endings, letter case aside; a name is never all ending."""
-    for ending in sorted(endings, key=len, reverse=True):
-        if stem.casefold().endswith(ending.casefold()) and len(stem) > len(ending):
-            return stem[: -len(ending)]
-    return stem
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, children, names in os.walk(folder, onerror=refuse_folder):
-        children[:] = sorted(child for child in children if not child.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(parent) / name
-
-
 def _no_pairs(
     paths: Sequence[Path], found: Sequence[Found], kinds: Sequence[str], role: str
 ) -> TrainingDataError:
+    """Say what was not found: any pair, or one of the kinds that are not there."""
     where = ", ".join(map(str, paths))
     there = sorted({source.kind for part in found for source in part.sources})
     if there:

@@ -11,15 +11,17 @@ import torch
 from cellseg_engine.backends.flow_unet import FlowUNet
 from cellseg_engine.core.labels import NOT_ANNOTATED, keep_annotated
 from cellseg_engine.core.metrics import PooledScore, pool_scores, score_image
+from cellseg_engine.errors import ImageError, SettingsError
 from cellseg_engine.nets.card import ModelCard
 from cellseg_engine.nets.choose_runtime import make_runtime
 from cellseg_engine.nets.unet import FLOW_SCALE, ResidualUNet
 from cellseg_engine.pipeline.masks import derive_iterations, fields_to_labels
-from cellseg_engine.pipeline.prepare import predict_at_scale, resize_fields
+from cellseg_engine.pipeline.prepare import check_scale, predict_at_scale, resize_fields
 from cellseg_engine.pipeline.progress import Ticker
 from cellseg_engine.settings import make_settings
 from cellseg_engine.train.augment import apply_view, plain_view
-from cellseg_engine.train.dataset import TrainingImage
+from cellseg_engine.train.dataset import IMAGE_LEFT_OUT, Remark, TrainingImage
+from cellseg_engine.train.faults import TrainingDivergedError
 from cellseg_engine.train.losses import losses
 
 
@@ -71,6 +73,32 @@ def make_model(net: ResidualUNet, card: ModelCard, device: str, precision: str) 
     return FlowUNet([make_runtime(net, device=device, precision=precision)], card, None, [])
 
 
+def leave_out_unscorable(
+    images: Sequence[TrainingImage], diam_mean_px: float, diameter_px: float = 0.0
+) -> tuple[list[TrainingImage], list[Remark]]:
+    """Give the images that `validate` can score, and remarks on the others.
+
+    Parameters
+    ----------
+    diam_mean_px
+        At which the network sees objects.
+    diameter_px
+        As of `validate`.
+    """
+    kept, remarks = [], []
+    for image in images:
+        scale = diam_mean_px / (diameter_px or image.diameter_px)
+        height, width = image.labels.shape
+        try:
+            check_scale(diam_mean_px, scale, (height, width))
+        except SettingsError as error:
+            reason = f"it cannot be scored: {error.message}"
+            remarks.append(Remark(image.name, IMAGE_LEFT_OUT, reason))
+        else:
+            kept.append(image)
+    return kept, remarks
+
+
 def validate(
     net: ResidualUNet,
     images: Sequence[TrainingImage],
@@ -87,6 +115,11 @@ def validate(
     ----------
     diameter_px
         For the objects of all images; 0 for the true one of each.
+
+    Raises
+    ------
+    TrainingDivergedError
+        The network gives values that are not finite.
     """
     net.eval()
     model = make_model(net, card, device, precision)
@@ -98,7 +131,14 @@ def validate(
         pixels = full_channels(image, card.n_channels)
         diameter = diameter_px or image.diameter_px
         scale = card.diam_mean_px / diameter
-        fields = predict_at_scale(model, pixels, scale, settings, Ticker(None, None))
+        try:
+            fields = predict_at_scale(model, pixels, scale, settings, Ticker(None, None))
+        except ImageError as error:
+            raise TrainingDivergedError(
+                f"The network {card.name} gave values that are NaN or infinite for {image.name}, "
+                "on which it is scored.",
+                hint="Train with a smaller --learning-rate.",
+            ) from error
         fields = resize_fields(fields, (pixels.shape[1], pixels.shape[2]))
         iterations = derive_iterations(settings, diameter, card.diam_mean_px)
         found = fields_to_labels(fields, settings, iterations, card.flow_variant)

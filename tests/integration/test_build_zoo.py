@@ -141,3 +141,15 @@ def test_what_makes_no_zoo(
     outcome = cli("models", "build-zoo", *folders, "--out", tmp_path / "zoo", *QUICK, *arguments)
     assert outcome.code == 2
     assert words in outcome.err
+
+
+def test_files_without_partner_are_told(cli: Cli, folders: list[Path], tmp_path: Path) -> None:
+    lonely = folders[0] / "lonely_masks.tif"
+    tifffile.imwrite(lonely, np.ones((64, 64), np.uint16))
+    out = tmp_path / "zoo"
+    outcome = cli("models", "build-zoo", *folders, "--out", out, *QUICK, "--no-train")
+    assert outcome.code == 0, outcome.err
+    assert f"Warning: 1 files are left out; {out / 'left_out.csv'} says why." in outcome.err
+    with (out / "left_out.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row == {"image": str(lonely), "what": "annotation left out", "reason": "no image"}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
-from cellseg_engine.errors import ModelNotFoundError, WeightsError
+from cellseg_engine.errors import ModelNotFoundError, SettingsError, WeightsError
 from cellseg_engine.nets.card import WeightsFile, file_sha256, read_weights, write_weights
 from cellseg_engine.train.ensemble import train_ensemble
 from cellseg_engine.train.state import TrainingProgress
 from cellseg_engine.zoo.store import import_model, load_model, read_model
 from tests.integration.cli import Cli
-from tests.integration.training import quick_options, small_network
+from tests.integration.training import disks, draw_pairs, quick_options, small_network
 
 QUICK = (
     "--recipe", "quick", "--precision", "fp32", "--epochs", 2, "--images-per-epoch", 2,
@@ -158,3 +160,38 @@ def test_use_that_makes_no_ensemble(cli: Cli, pairs: Path, tmp_path: Path) -> No
     sizes = cli("train", pairs, "--out", tmp_path / "m", *QUICK, "--networks", 2, "--epochs", 0)
     assert sizes.code == 2
     assert "With 0 epochs all networks of an ensemble are the same" in sizes.err
+
+
+def test_weights_of_others_are_no_network_of_an_ensemble_that_is_begun(
+    pairs: Path, trained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "pair"
+    out.mkdir()
+    precious = out / "pair_1.safetensors"
+    precious.write_bytes(b"precious")
+    options = quick_options(pairs, out, epochs=2, images_per_epoch=2)
+    with pytest.raises(SettingsError, match=r"pair_1\.safetensors would be taken for a network"):
+        train_ensemble(options, 2)
+    assert precious.read_bytes() == b"precious"
+    assert {path.name for path in out.iterdir()} == {precious.name}
+    result = train_ensemble(replace(options, overwrite=True), 2)
+    assert file_sha256(precious) == file_sha256(trained / precious.name)
+    assert train_ensemble(options, 2) == result
+    (out / "network_1" / "training.json").write_text("damaged")
+    train_ensemble(replace(options, overwrite=True), 2)
+    assert file_sha256(precious) == file_sha256(trained / precious.name)
+
+
+def test_what_is_left_out_is_told(cli: Cli, tmp_path: Path) -> None:
+    folder = draw_pairs(tmp_path / "in")
+    image, labels = disks(64, 9)
+    tifffile.imwrite(folder / "lonely.tif", image)
+    tifffile.imwrite(folder / "scattered_img.tif", image)
+    labels[labels == 2] = 1
+    tifffile.imwrite(folder / "scattered_masks.tif", labels)
+    given = ("train", folder, "--out", tmp_path / "pair", *QUICK, "--networks", 2)
+    made = cli(*given)
+    assert made.code == 0, made.err
+    assert "lonely.tif: image left out: no annotation" in made.err
+    assert "scattered: labels: 1 disjoint labels split" in made.err
+    assert cli(*given, "--json").events[-1]["left_out"] == 1

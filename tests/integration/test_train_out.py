@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from cellseg_engine.errors import DeviceError, SettingsError, WriteError
+from cellseg_engine.io import process_lock
 from cellseg_engine.nets.card import file_sha256
 from cellseg_engine.settings import make_settings
 from cellseg_engine.train import outcome
@@ -23,7 +24,7 @@ from cellseg_engine.train.batches import Batch
 from cellseg_engine.train.checkpoint import NEWEST, CheckpointFolder
 from cellseg_engine.train.ensemble import train_ensemble
 from cellseg_engine.train.faults import TrainingDivergedError
-from cellseg_engine.train.lock import LOCK
+from cellseg_engine.train.lock import LOCK, only_training
 from cellseg_engine.train.loop import Trainer
 from cellseg_engine.train.options import TrainingOptions
 from cellseg_engine.train.run import train
@@ -312,3 +313,17 @@ def test_a_second_training_in_a_folder_is_refused_while_the_first_one_lives(
     assert {path.name for path in out.iterdir()} == {
         "flows", "m.safetensors", "curves.csv", "curves.png", "left_out.csv", "training.json",
     }  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
+def test_on_a_disk_without_locks_it_trains_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(process_lock, "_lock", fail)
+    with only_training(tmp_path / "m"):
+        (tmp_path / "m" / "result").touch()
+    assert f"{tmp_path / 'm'} cannot be locked (No locks available)" in caplog.text
+    assert {path.name for path in (tmp_path / "m").iterdir()} == {"result"}
