@@ -55,6 +55,7 @@ def as_agreement(evaluation: Evaluation) -> dict[str, Any]:
         "only_by_a": scores["truths_without_prediction"],
         "only_by_b": scores["predictions_without_truth"],
         "left_out": scores["left_out"],
+        "warnings": scores["warnings"],
     }
 
 

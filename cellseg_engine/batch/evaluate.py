@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from cellseg_engine.batch.pairing import Pair, Pairing, pair_files
 from cellseg_engine.batch.score_values import count_values, score_values
@@ -60,12 +61,15 @@ class Evaluation:
         Pooled and as mean per image.
     is_between
         Two annotators were compared, of whom neither is right; the first one stands as truth.
+    warnings
+        Sentences about truths that may be none.
     """
 
     pairing: Pairing
     images: tuple[ScoredImage, ...]
     total: PooledScore
     is_between: bool = False
+    warnings: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, str | int | float]]:
         """Give one row per image for a table: names, counts and scores; equal keys in each."""
@@ -94,6 +98,7 @@ class Evaluation:
             "predictions_without_truth": _paths(self.pairing.predictions_without_truth),
             "truths_without_prediction": _paths(self.pairing.truths_without_prediction),
             "left_out": _paths(self.pairing.left_out),
+            "warnings": list(self.warnings),
         }
 
 
@@ -134,12 +139,13 @@ def evaluate_pairs(
         files.
     """
     images: list[ScoredImage] = []
+    warnings: list[str] = []
     for done, pair in enumerate(pairing.pairs, start=1):
-        images += _score_pair(pair, axes, between)
+        images += _score_pair(pair, axes, between, warnings)
         if progress is not None:
             progress(done, len(pairing.pairs))
     total = pool_scores([image.score for image in images])
-    return Evaluation(pairing, tuple(images), total, between)
+    return Evaluation(pairing, tuple(images), total, between, tuple(warnings))
 
 
 def read_frames(
@@ -168,18 +174,40 @@ def read_frames(
         )
 
 
-def _score_pair(pair: Pair, axes: str | None, between: bool) -> list[ScoredImage]:
+def _score_pair(
+    pair: Pair, axes: str | None, between: bool, warnings: list[str]
+) -> list[ScoredImage]:
+    images = []
+    truths = (pair.truth, pair.prediction) if between else (pair.truth,)
+    n_parts: dict[Path, list[int]] = {path: [] for path in truths}
     try:
-        return [
-            ScoredImage(pair=pair, frame=frame, score=score_image(true_frame, predicted_frame))
-            for frame, true_frame, predicted_frame in read_frames(pair, axes, between=between)
-        ]
+        for name, truth, prediction in read_frames(pair, axes, between=between):
+            score = score_image(truth, prediction)
+            images.append(ScoredImage(pair=pair, frame=name, score=score))
+            for path, frame in zip(truths, (truth, prediction), strict=False):
+                n_parts[path].append(_count_parts(frame))
     except MetricError as error:
         first, second = ("A", "B") if between else ("truth", "prediction")
         raise MetricError(
             f"{pair.truth} ({first}) and {pair.prediction} ({second}): {error.message}",
             hint=error.hint,
         ) from error
+    warnings += [
+        f"{path} looks like a yes/no mask: its {max(n)} separate parts have one number, so they "
+        "count as one object. Give each object a number of its own."
+        for path, n in n_parts.items()
+        if max(n) > 1 and all(n)
+    ]
+    return images
+
+
+def _count_parts(labels: np.ndarray) -> int:
+    """Count the separate parts of a frame with one object at most; 0 where there are several."""
+    inside = labels > 0
+    ids = labels[inside]
+    if ids.size and ids.min() < ids.max():
+        return 0
+    return max(1, int(ndimage.label(inside, np.ones((3,) * labels.ndim))[1]))
 
 
 def _read_pair(

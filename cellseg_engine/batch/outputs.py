@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def with_tracks(kinds: Sequence[str], settings: Settings) -> tuple[str, ...]:
     return (*kinds, "tracks") if is_followed else tuple(kinds)
 
 
-def write_outputs(
+def write_outputs(  # noqa: PLR0913 - the result and what is there already, one by one
     out: Path,
     job: Job,
     image: ImageData,
@@ -49,6 +49,7 @@ def write_outputs(
     sources: list[dict[str, Any]],
     axes: str | None = None,
     earlier: Collection[str] = (),
+    confirm: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:
     """Write the results of one image.
 
@@ -67,6 +68,8 @@ def write_outputs(
         As given by the user, or None.
     earlier
         Names of the files of an earlier run; those not written now are removed.
+    confirm
+        Called when all are complete, before the first gets its name; an error leaves all as it was.
 
     Returns
     -------
@@ -106,6 +109,7 @@ def write_outputs(
         for kind, name in there.items():
             if kind not in final:
                 stage.remove(name)
+        confirm()
     return {kind: str(path) for kind, path in final.items()}
 
 
@@ -126,6 +130,7 @@ def run_record(
         "format": FORMAT,
         "complete": True,
         "sources": sources,
+        "files_given": len(job.files),
         "fields": job.fields,
         "axes_given": axes,
         "axes": image.axes,

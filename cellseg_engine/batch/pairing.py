@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cellseg_engine.errors import MetricError, ReadError
-from cellseg_engine.io.folders import refuse_folder
+from cellseg_engine.io.folders import walk_files
 from cellseg_engine.io.images import TIFF_SUFFIXES, image_stem
 
 LABEL_ENDINGS = ("_labels", "_label", "_cp_masks", "_masks", "_mask", "_gt")
@@ -81,8 +80,8 @@ def pair_files(prediction: Path, truth: Path, *, allow_missing: bool = False) ->
         A path is missing or a folder has no label image.
     MetricError
         One file and one folder; the same one twice; two files of a folder have the same name
-        once the endings are taken off; a true label image has no prediction (unless allowed); no
-        pair at all.
+        once the endings are taken off; all files of a folder of truths are called images; a true
+        label image has no prediction (unless allowed); no pair at all.
     """
     for path in (prediction, truth):
         try:
@@ -104,6 +103,12 @@ def pair_files(prediction: Path, truth: Path, *, allow_missing: bool = False) ->
         return Pairing((Pair(name, prediction=prediction, truth=truth),))
     predictions, unused_predictions = _find_labels(prediction, skip=truth)
     truths, unused_truths = _find_labels(truth, skip=prediction)
+    if all(image_stem(path).casefold().endswith(IMAGE_ENDING) for path in truths.values()):
+        raise MetricError(
+            f"All files in {truth} are called {IMAGE_ENDING}, as images are and label images are "
+            f"not, for example {next(iter(truths.values())).name}.",
+            hint="Give the folder of the true label images (NAME_masks.tif, NAME_labels.tif).",
+        )
     pairing = Pairing(
         pairs=tuple(
             Pair(name, prediction=predictions[name], truth=truths[name])
@@ -119,7 +124,7 @@ def pair_files(prediction: Path, truth: Path, *, allow_missing: bool = False) ->
 
 def _find_labels(folder: Path, skip: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
     """Give the label images below a folder by name, and the files taken for something else."""
-    files = list(_walk(folder, skip.resolve()))
+    files = list(_find_images(folder, skip.resolve()))
     stems = {path: _without_endings(path) for path in files}
     labelled = [path for path in files if stems[path][1]]
     chosen = labelled or files
@@ -141,22 +146,12 @@ def _find_labels(folder: Path, skip: Path) -> tuple[dict[str, Path], tuple[Path,
     return found, tuple(sorted(set(files) - set(chosen)))
 
 
-def _walk(folder: Path, skip: Path) -> Iterator[Path]:
+def _find_images(folder: Path, skip: Path) -> Iterator[Path]:
     """Give the image files below a folder, but nothing hidden, no overlay and not ``skip``."""
-    for parent, children, names in os.walk(folder, onerror=refuse_folder):
-        children[:] = sorted(
-            child
-            for child in children
-            if not child.startswith(".") and (Path(parent) / child).resolve() != skip
-        )
-        for name in sorted(names):
-            path = Path(parent) / name
-            if (
-                path.suffix.lower() in FILE_SUFFIXES
-                and not name.startswith(".")
-                and not path.stem.casefold().endswith(OVERLAY_ENDING)
-            ):
-                yield path
+    for path in walk_files(folder, skip):
+        is_overlay = path.stem.casefold().endswith(OVERLAY_ENDING)
+        if path.suffix.lower() in FILE_SUFFIXES and not is_overlay:
+            yield path
 
 
 def _without_endings(path: Path) -> tuple[str, bool]:

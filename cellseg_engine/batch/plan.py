@@ -9,11 +9,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from cellseg_engine.errors import CellSegError, ReadError
-from cellseg_engine.io.folders import refuse_folder
+from cellseg_engine.io.folders import walk_files
 from cellseg_engine.io.images import IMAGE_SUFFIXES, image_stem
 from cellseg_engine.io.plates import PlateImage, group_plate, parse_pattern
 from cellseg_engine.io.tiff import begins_in
@@ -99,7 +98,8 @@ def make_plan(paths: Sequence[str], out: Path | None = None, pattern: str = "") 
     Raises
     ------
     ReadError
-        A path is missing or cannot be, or there is no image in what was given.
+        A path is missing or cannot be, there is no image in what was given, or the results of
+        two images would get the same names.
     SettingsError
         The pattern is not understood.
     """
@@ -110,7 +110,7 @@ def make_plan(paths: Sequence[str], out: Path | None = None, pattern: str = "") 
 
 def _plan_images(found: Sequence[_Found]) -> Plan:
     kept, warnings = _without_parts(found)
-    names = _distinct_names(kept, image_stem)
+    names = _distinct_names(kept, _stem_and_ending)
     jobs = (Job(name, (item.path,)) for name, item in zip(names, kept, strict=True))
     return Plan(tuple(jobs), warnings)
 
@@ -143,10 +143,9 @@ def _plan_plate(found: Sequence[_Found], pattern: str) -> Plan:
             f"No file name fits the pattern {pattern}; the first is {found[0].path.name}.",
             hint="Each {field} stands for a part of the name, for example {well}_{site}_{channel}.",
         )
-    items = [
-        _Found(image.paths[0].with_name(image.name), roots[image.paths[0]]) for image in images
-    ]
-    names = _distinct_names(items, lambda path: path.name)
+    firsts = [_Found(image.paths[0], roots[image.paths[0]]) for image in images]
+    stems = {image.paths[0]: (image.name, "") for image in images}
+    names = _distinct_names(firsts, stems.__getitem__)
     warnings: tuple[str, ...] = ()
     if unmatched:
         warnings = (
@@ -227,24 +226,11 @@ def _exists(path: Path) -> bool:
 
 
 def _search_folder(folder: Path, out: Path | None) -> list[_Found]:
-    """Give the images of a folder and those below it, linked ones as well, each folder once."""
-    found = []
-    visited = {folder.resolve()}
-    refuse = partial(refuse_folder, hint=_UNREADABLE_HINT)
-    for parent, children, files in os.walk(folder, onerror=refuse, followlinks=True):
-        places = {child: (Path(parent) / child).resolve() for child in sorted(children)}
-        children[:] = [
-            child
-            for child, place in places.items()
-            if not child.startswith(".") and place != out and place not in visited
-        ]
-        visited.update(places[child] for child in children)
-        found += [
-            _Found(path, folder)
-            for path in (Path(parent) / name for name in sorted(files))
-            if _is_input(path)
-        ]
-    return found
+    return [
+        _Found(path, folder)
+        for path in walk_files(folder, skip=out, hint=_UNREADABLE_HINT)
+        if _is_input(path)
+    ]
 
 
 def _is_input(path: Path) -> bool:
@@ -295,28 +281,42 @@ def _is_output(path: Path) -> bool:
     )
 
 
-def _distinct_names(found: Sequence[_Found], stem: Callable[[Path], str]) -> list[str]:
+def _stem_and_ending(path: Path) -> tuple[str, str]:
+    stem = image_stem(path)
+    return stem, path.name[len(stem) :].replace(".", "_")
+
+
+def _distinct_names(
+    found: Sequence[_Found], stem_and_ending: Callable[[Path], tuple[str, str]]
+) -> list[str]:
     """Name the outputs: as short as possible while no two are alike.
 
     Tried in turn for the names that collide: the path below the folder that was given; the path
     below what all inputs have in common; that with the file's ending as well; that with a part of
     a hash of the path, which does not depend on the other images.
+
+    Raises
+    ------
+    ReadError
+        Two are alike all the same.
     """
 
     def below(root: Path, folder: Path, name: str) -> str:
         return str(PurePosixPath(*folder.relative_to(root).parts, name))
 
+    def stem(item: _Found) -> str:
+        return stem_and_ending(item.path)[0]
+
     def with_ending(item: _Found) -> str:
-        ending = item.path.name[len(stem(item.path)) :].replace(".", "_")
-        return stem(item.path) + ending
+        return "".join(stem_and_ending(item.path))
 
     def digest(item: _Found) -> str:
         return hashlib.sha256(os.fsencode(_identity(item.path))).hexdigest()[:12]
 
     common = Path(os.path.commonpath([_place(item.path) for item in found]))
     schemes: list[Callable[[_Found], str]] = [
-        lambda item: below(item.root, item.path.parent, stem(item.path)),
-        lambda item: below(common, _place(item.path), stem(item.path)),
+        lambda item: below(item.root, item.path.parent, stem(item)),
+        lambda item: below(common, _place(item.path), stem(item)),
         lambda item: below(common, _place(item.path), with_ending(item)),
         lambda item: below(common, _place(item.path), f"{with_ending(item)}_{digest(item)}"),
     ]
@@ -327,6 +327,14 @@ def _distinct_names(found: Sequence[_Found], stem: Callable[[Path], str]) -> lis
             scheme(item) if name.casefold() in clashing else name
             for name, item in zip(names, found, strict=True)
         ]
+    for name in _repeated(names):
+        first, second, *_ = (
+            item.path for other, item in zip(names, found, strict=True) if other.casefold() == name
+        )
+        raise ReadError(
+            f"The results of {first} and {second} would both be called {name}.",
+            hint="Rename one of the two images, or give each another --out.",
+        )
     return names
 
 

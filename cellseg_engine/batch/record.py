@@ -18,6 +18,10 @@ _RUNNING_ONLY = frozenset(
 """Settings that do not say what was asked of the image itself."""
 
 
+class ExistingResultsError(WriteError):
+    """Results are there that this run would not make; they stay as they are."""
+
+
 def describe_sources(files: Sequence[Path]) -> list[dict[str, Any]]:
     """Give path, size, time and SHA-256 of the input files.
 
@@ -77,14 +81,19 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises
     ------
     ReadError
-        Damaged or of a newer version.
+        It cannot be read, is damaged or of a newer version.
     """
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise ValueError
         _check_content(record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ReadError(
+            f"The file {path} cannot be read: {error.strerror}.",
+            hint="Ask for the permission, or use another --out.",
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReadError(
             f"{path} is not a run.json of this version.",
             hint="Use --existing overwrite to make the results again.",
@@ -103,6 +112,30 @@ def _check_content(record: dict[str, Any]) -> None:
         int(record["objects"]), float(record["diameter_px"]), " ".join(record["warnings"])
 
 
+def record_state(path: Path) -> tuple[int, int, int] | None:
+    """Give what changes when a run.json is written anew; None where there is none."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def check_record_state(path: Path, then: tuple[int, int, int] | None) -> None:
+    """Make sure that no other run wrote a run.json since `record_state` looked.
+
+    Raises
+    ------
+    ExistingResultsError
+        One did.
+    """
+    if record_state(path) != then:
+        raise ExistingResultsError(
+            f"Another run wrote {path} meanwhile, so its results stay.",
+            hint="Run again to see whether they are those of this run.",
+        )
+
+
 def check_same_run(
     record: dict[str, Any],
     path: Path,
@@ -110,6 +143,7 @@ def check_same_run(
     settings: Settings,
     weights_sha256: Sequence[str],
     *,
+    size_model_sha256: str | None = None,
     axes: str | None = None,
     fields: dict[str, str] | None = None,
 ) -> None:
@@ -119,22 +153,24 @@ def check_same_run(
     ----------
     record, path
         The run.json found, and where.
-    files, settings, weights_sha256, axes, fields
+    files, settings, weights_sha256, size_model_sha256, axes, fields
         Of this run; ``axes`` as given, ``fields`` of the plate.
 
     Raises
     ------
-    WriteError
+    ExistingResultsError
         They come from another image, a changed image, other settings or other weights.
     """
-    reason = _source_difference(record["sources"], files)
+    reason = _source_difference(record, files)
     if not reason and is_complete(record):
-        reason = _request_difference(record, axes, fields or {}) or (
-            _settings_difference(record["settings"], settings)
+        reason = (
+            _request_difference(record, axes, fields or {})
+            or _settings_difference(record["settings"], settings)
             or _weights_difference(record["model"], weights_sha256)
+            or _size_model_difference(record["model"], settings, size_model_sha256)
         )
     if reason:
-        raise WriteError(
+        raise ExistingResultsError(
             f"{path} belongs to results {reason}.",
             hint="Use --existing overwrite to replace them, or another --out.",
         )
@@ -155,10 +191,18 @@ def settings_agree(then: dict[str, Any], settings: Settings) -> bool:
     return not _settings_difference(then, now)
 
 
-def _source_difference(sources: list[dict[str, Any]], files: Sequence[Path]) -> str:
+def same_size_model(model: dict[str, Any], size_model_sha256: str | None) -> bool:
+    """Say whether the size model of a run.json is this one; early ones do not name theirs."""
+    return bool(model.get("size_model_sha256", size_model_sha256) == size_model_sha256)
+
+
+def _source_difference(record: dict[str, Any], files: Sequence[Path]) -> str:
+    sources = record["sources"]
     given = [str(path.resolve()) for path in files]
     if [source["path"] for source in sources[: len(given)]] != given:
         return f"of another image, {sources[0]['path']}"
+    if (then := record.get("files_given", len(given))) != len(given):
+        return f"made of {then} files of this image instead of {len(given)}"
     for source in sources:  # behind the given ones: other files with parts of the same image
         path = Path(source["path"])
         try:
@@ -189,3 +233,15 @@ def _weights_difference(model: dict[str, Any], weights_sha256: Sequence[str]) ->
     if list(model["weights_sha256"]) == list(weights_sha256):
         return ""
     return f"made with other weights of {model['name']}"
+
+
+def _size_model_difference(
+    model: dict[str, Any], settings: Settings, size_model_sha256: str | None
+) -> str:
+    if settings.diameter_px > 0 or same_size_model(model, size_model_sha256):
+        return ""
+    then, now = (
+        sha256[:8] if sha256 else "none"
+        for sha256 in (model["size_model_sha256"], size_model_sha256)
+    )
+    return f"made with another size model of {model['name']}: {then} instead of {now}"

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from cellseg_engine.batch.outputs import DEFAULT_OUTPUTS, output_path
 from cellseg_engine.batch.plan import Job
-from cellseg_engine.batch.record import check_same_run, is_complete, read_record
+from cellseg_engine.batch.record import (
+    ExistingResultsError,
+    check_same_run,
+    is_complete,
+    read_record,
+)
 from cellseg_engine.errors import ReadError, WriteError
 from cellseg_engine.pipeline.segmenter import Segmenter
 from cellseg_engine.settings import Settings
@@ -56,6 +61,8 @@ class JobResult:
         Sentences for the user.
     error
         One sentence, with what to do; empty unless failed.
+    keeps_earlier
+        It failed only because results of another request are there, which stay.
     """
 
     job: Job
@@ -66,14 +73,15 @@ class JobResult:
     outputs: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: str = ""
+    keeps_earlier: bool = False
 
     def as_row(self) -> dict[str, object]:
         """Give it as a row of the summary table."""
-        failed, title = self.status == "failed", self.job.title
+        failed = self.status == "failed"
         labels = self.outputs.get("labels", "")
         return {
             **self.job.fields,
-            "image": os.path.abspath(title) if len(self.job.files) == 1 else title,
+            "image": os.path.abspath(self.job.files[0]),
             "status": self.status,
             "objects": "" if failed else self.n_objects,
             "diameter_px": "" if failed else round(self.diameter_px, 3),
@@ -116,7 +124,7 @@ def existing_result(
         check_same_run(record, path, job.files, settings, ())
         return None
     if options.existing == "error":
-        raise WriteError(
+        raise ExistingResultsError(
             f"There are results of {job.title} already: {path}.",
             hint="Use --existing skip or overwrite, or another --out.",
         )
@@ -126,6 +134,7 @@ def existing_result(
         job.files,
         settings,
         segmenter.weights_sha256,
+        size_model_sha256=segmenter.size_model_sha256,
         axes=options.axes,
         fields=job.fields,
     )

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,21 @@ from cellseg_engine.batch.lookahead import Gate, in_order
 from cellseg_engine.batch.outputs import output_path, with_tracks, write_outputs
 from cellseg_engine.batch.plan import Job
 from cellseg_engine.batch.record import (
+    ExistingResultsError,
+    check_record_state,
     check_unchanged,
     describe_sources,
     is_complete,
     read_record,
+    record_state,
+    same_size_model,
     settings_agree,
 )
 from cellseg_engine.batch.results import JobResult, RunOptions, check_targets, existing_result
 from cellseg_engine.errors import CellSegError, ReadError, WriteError
 from cellseg_engine.io.images import ImageData, read_image
 from cellseg_engine.io.plates import read_plate_image
-from cellseg_engine.io.staging import remove_stale
+from cellseg_engine.io.staging import remove_stale, writing
 from cellseg_engine.pipeline.progress import ProgressCallback
 from cellseg_engine.pipeline.segmenter import Segmenter
 from cellseg_engine.settings import Settings
@@ -117,12 +122,11 @@ class _Run:
         start = time.perf_counter()
         try:
             result = self._segment(job)
-        except WriteError as error:
-            result = JobResult(job, "failed", error=str(error))
-            if _is_hopeless(error):
-                raise RunStoppedError(result) from error
         except CellSegError as error:
-            result = JobResult(job, "failed", error=str(error))
+            keeps_earlier = isinstance(error, ExistingResultsError)
+            result = JobResult(job, "failed", error=str(error), keeps_earlier=keeps_earlier)
+            if isinstance(error, WriteError) and _is_hopeless(error):
+                raise RunStoppedError(result) from error
         except Exception as error:
             if _is_out_of_memory(error):
                 result = JobResult(job, "failed", error=str(_too_large(job)))
@@ -134,7 +138,10 @@ class _Run:
     def _segment(self, job: Job) -> JobResult:
         options = self._options
         there = output_path(options.out, job, "run")
-        keeps = there.exists() and options.existing != "overwrite"
+        with writing(there.parent):
+            state = record_state(there)
+        replaces = options.existing == "overwrite"
+        keeps = state is not None and not replaces
         chosen = self._choose(job, there if keeps else None)
         segmenter, settings = chosen.segmenter, chosen.settings
         if keeps:
@@ -170,6 +177,7 @@ class _Run:
                 sources=sources,
                 axes=options.axes,
                 earlier=earlier,
+                confirm=(lambda: None) if replaces else partial(check_record_state, there, state),
             )
         return JobResult(
             job,
@@ -232,6 +240,7 @@ def _earlier_diameters(
             is_complete(record)
             and record.get("diameter_source") == FOLDER_ESTIMATE
             and list(record["model"]["weights_sha256"]) == list(segmenter.weights_sha256)
+            and same_size_model(record["model"], segmenter.size_model_sha256)
             and settings_agree(record["settings"], settings)
         ):
             diameters.append(float(record["diameter_px"]))
@@ -240,21 +249,22 @@ def _earlier_diameters(
 
 def folder_diameter(
     jobs: Sequence[Job], segmenter: Segmenter, settings: Settings, options: RunOptions
-) -> tuple[float, int]:
+) -> tuple[float, int] | None:
     """Estimate one diameter for a whole run, as the median over a sample of its images.
 
-    One that earlier runs of the same settings estimated for the folder is kept, so that adding
-    an image leaves the others' results valid.
+    Where none of the sample shows objects, the others are looked at until one does. One that
+    earlier runs of the same settings estimated for the folder is kept, so that adding an image
+    leaves the others' results valid.
 
     Returns
     -------
     diameter_px, n_images
-        The diameter, and how many images showed objects to measure.
+        The diameter, and how many images showed objects to measure; None if none did.
 
     Raises
     ------
     CellSegError
-        The model has no size model, no image of the sample can be read, or none shows objects.
+        The model has no size model.
     """
     if earlier := _earlier_diameters(jobs, segmenter, settings, options):
         return earlier[0], len(earlier)
@@ -264,34 +274,30 @@ def folder_diameter(
             "be estimated.",
             hint="Give --diameter-px.",
         )
-    chosen = np.unique(np.linspace(0, len(jobs) - 1, SCOPE_SAMPLE).astype(int))
-    found = []
-    problem: CellSegError | None = None
-    for index in chosen:
-        try:
-            image = load_image(jobs[index], options)
-            estimate = segmenter.estimate(
-                image.pixels, image.axes, settings=settings, channel_names=image.channel_names
-            )
-        except CellSegError as error:
-            problem = error
-            continue
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            problem = _too_large(jobs[index])
-            continue
-        if estimate.found_objects:
-            found.append(estimate.diameter_px)
-    if found:
-        return float(np.median(found)), len(found)
-    if problem is not None:
-        raise problem
-    raise CellSegError(
-        f"No objects were found in {len(chosen)} sampled images, so no common diameter could be "
-        "estimated.",
-        hint="Give --diameter-px, or use --diameter-scope image.",
-    )
+    sample = np.unique(np.linspace(0, len(jobs) - 1, SCOPE_SAMPLE).astype(int)).tolist()
+    found: list[float] = []
+    for number, index in enumerate(dict.fromkeys((*sample, *range(len(jobs))))):
+        if found and number >= len(sample):
+            break
+        diameter = _measure(jobs[index], segmenter, settings, options)
+        if diameter is not None:
+            found.append(diameter)
+    return (float(np.median(found)), len(found)) if found else None
+
+
+def _measure(
+    job: Job, segmenter: Segmenter, settings: Settings, options: RunOptions
+) -> float | None:
+    """Estimate the diameter of an image; None without objects, or where it will fail by itself."""
+    try:
+        image = load_image(job, options)
+        estimate = segmenter.estimate(
+            image.pixels, image.axes, settings=settings, channel_names=image.channel_names
+        )
+    except Exception:
+        log.debug("no diameter of %s", job.title, exc_info=True)
+        return None
+    return estimate.diameter_px if estimate.found_objects else None
 
 
 def load_image(job: Job, options: RunOptions) -> ImageData:

@@ -21,6 +21,8 @@ LOCK_TIMEOUT_S = 60
 def write_summary(out: Path, results: Sequence[JobResult]) -> Path:
     """Write ``summary.csv``, a row per image; rows of other images of earlier runs stay.
 
+    So do those of images that failed only because their earlier results stay.
+
     Runs that write to the same folder wait for each other.
 
     Raises
@@ -31,7 +33,12 @@ def write_summary(out: Path, results: Sequence[JobResult]) -> Path:
     path = out / "summary.csv"
     with _alone(out), staged(out) as stage:
         rows = {_identity(row): row for row in _earlier_rows(path)}
-        rows |= {_identity(row): row for row in (result.as_row() for result in results)}
+        for result in results:
+            row = result.as_row()
+            image = _identity(row)
+            is_there = image in rows and rows[image]["status"] != "failed"
+            if not (result.keeps_earlier and is_there):
+                rows[image] = row
         columns = [name for row in rows.values() for name in row if name not in SUMMARY_COLUMNS]
         write_table(
             stage.path(path.name), list(dict.fromkeys((*columns, *SUMMARY_COLUMNS))), rows.values()
@@ -65,7 +72,7 @@ def _earlier_rows(path: Path) -> list[dict[str, object]]:
     if not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding="utf-8-sig", newline="") as stream:  # Excel begins it with a mark
             reader = csv.DictReader(stream)
             rows: list[dict[str, object]] = [dict(row) for row in reader]
     except (OSError, ValueError, csv.Error):

@@ -11,10 +11,14 @@ import click
 
 from cellseg_engine.cli.options import GivenPath
 from cellseg_engine.cli.report import progress_bar
+from cellseg_engine.errors import SettingsError
 
 if TYPE_CHECKING:
     from cellseg_engine.batch.intervals import Intervals
     from cellseg_engine.batch.pairing import Pairing
+
+_TABLE_BEGIN = "image,frame,"
+"""How a table of scores begins; only such a file is replaced by one."""
 
 
 @click.command(
@@ -48,7 +52,12 @@ if TYPE_CHECKING:
     default=None,
     help="What the dimensions are, for example ZYX, where the files do not say.",
 )
-@click.option("--csv", "csv_path", type=GivenPath(), help="Write a row per image.")
+@click.option(
+    "--csv",
+    "csv_path",
+    type=GivenPath(dir_okay=False),
+    help="Write a row per image; only a table of earlier scores is replaced.",
+)
 @click.option(
     "--plots",
     type=GivenPath(file_okay=False),
@@ -84,8 +93,8 @@ def command(
     from cellseg_engine.io.tables import write_table
 
     csv_path, plots = targets["csv_path"], targets["plots"]
-    if csv_path and csv_path.suffix.lower() != ".csv":
-        raise click.UsageError(f"--csv {csv_path} must end in .csv.")
+    if csv_path:
+        _check_table(csv_path)
     pairing = _pair(pred, truth, between, allow_missing)
     with progress_bar("Scoring", len(pairing.pairs)) as advance:
         evaluation = evaluate_pairs(
@@ -93,25 +102,46 @@ def command(
         )
     intervals = bootstrap(evaluation, seed=seed)
     scores = as_agreement(evaluation) if between else evaluation.as_dict()
-    if csv_path:
-        rows = scores["images"]
-        with staged(csv_path.parent) as stage:
-            write_table(stage.path(csv_path.name), list(rows[0]), rows)
+    if not as_json:
+        _warn_about_partners(pairing, bool(between))
+        for warning in scores["warnings"]:
+            click.echo(f"Warning: {warning}", err=True)
+        click.echo(_as_text(scores, intervals))
     drawn: list[Path] = []
-    if plots:
-        from cellseg_engine.batch.score_plots import write_plots
+    try:
+        if csv_path:
+            rows = scores["images"]
+            with staged(csv_path.parent) as stage:
+                write_table(stage.path(csv_path.name), list(rows[0]), rows)
+        if plots:
+            from cellseg_engine.batch.score_plots import write_plots
 
-        drawn = write_plots(plots, evaluation, intervals, axes)
-    if as_json:
-        scores["intervals"] = _as_json(intervals, scores)
-        scores["plots"] = [str(path) for path in drawn]
-        click.echo(json.dumps(scores, indent=2))
-        return 0
-    _warn_about_partners(pairing, bool(between))
-    click.echo(_as_text(scores, intervals))
-    for path in drawn:
-        click.echo(f"Wrote {path}")
+            drawn = write_plots(plots, evaluation, intervals, axes)
+    finally:  # no file that cannot be written takes the scores with it
+        if as_json:
+            scores["intervals"] = _as_json(intervals, scores)
+            scores["plots"] = [str(path) for path in drawn]
+            click.echo(json.dumps(scores, indent=2))
+    if not as_json:
+        for path in drawn:
+            click.echo(f"Wrote {path}")
     return 0
+
+
+def _check_table(path: Path) -> None:
+    """Refuse to write the scores to a file that is no table of scores."""
+    if path.suffix.lower() != ".csv":
+        raise click.UsageError(f"--csv {path} must end in .csv.")
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            is_ours = file.readline(len(_TABLE_BEGIN)) == _TABLE_BEGIN
+    except FileNotFoundError:
+        return
+    if not is_ours:
+        raise SettingsError(
+            f"--csv {path} is there already and is no table of scores.",
+            hint="Move the file away, or give another name.",
+        )
 
 
 def _pair(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -80,6 +81,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 all done, 1 some images failed, 2 wrong use."""
+    _escape_what_cannot_be_shown()
     try:
         status = cli.main(args=arguments, prog_name="cellseg", standalone_mode=False)
     except click.ClickException as error:
@@ -93,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_INTERRUPTED)
     except UnicodeEncodeError:
         click.echo(
-            "Error: a name cannot be shown in this terminal's encoding; set PYTHONUTF8=1.", err=True
+            "Error: the name of a file or folder is not valid UTF-8 and cannot be written; give it "
+            "another one.",
+            err=True,
         )
         sys.exit(1)
     except BrokenPipeError:
@@ -105,3 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"Error: {error.strerror or error}{where}.", err=True)
         sys.exit(EXIT_USE)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Write characters that an output's encoding lacks as escapes, instead of ending the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,14 +69,23 @@ def collect_settings(arguments: dict[str, Any]) -> Settings:
         raise SettingsError(name_options(error.message), hint=error.hint) from None
 
 
-def name_options(sentence: str) -> str:
-    """Give a sentence with options where it names settings: --channel instead of channel."""
+def name_options(sentence: str, paths: Iterable[str] = ()) -> str:
+    """Give a sentence with options where it names settings: --channel instead of channel.
+
+    Parameters
+    ----------
+    paths
+        What may be in the sentence and stays as it is, though a setting is called so.
+    """
+    kept = [rf"(?<!\w){re.escape(path)}(?!\w)" for path in sorted(paths, key=len, reverse=True)]
 
     def name(found: re.Match[str]) -> str:
-        space = " " if found["given"] else ""
-        return _flag(found["given"] or found["asked"] or found["clear"]) + space
+        setting = found["given"] or found["asked"] or found["clear"]
+        if setting is None:
+            return found[0]
+        return _flag(setting) + (" " if found["given"] else "")
 
-    return _NAMED.sub(name, sentence)
+    return re.sub("|".join((*kept, _NAMED.pattern)), name, sentence)
 
 
 def _flag(name: str) -> str:

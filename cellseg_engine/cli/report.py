@@ -59,9 +59,9 @@ class Reporter(AbstractContextManager["Reporter"], ABC):
         return None
 
 
-def make_reporter(as_json: bool, n_images: int) -> Reporter:
+def make_reporter(as_json: bool, n_images: int, out: Path) -> Reporter:
     """Give the reporter for programs or for people."""
-    return JsonReporter() if as_json else TerminalReporter(n_images)
+    return JsonReporter() if as_json else TerminalReporter(n_images, out)
 
 
 class JsonReporter(Reporter):
@@ -99,14 +99,14 @@ class JsonReporter(Reporter):
         )
 
     def _write(self, **event: Any) -> None:
-        click.echo(json.dumps(event, ensure_ascii=False))
+        click.echo(json.dumps(event))
 
 
 class TerminalReporter(Reporter):
     """A line per image on standard output, a progress bar with the time left on standard error."""
 
-    def __init__(self, n_images: int) -> None:
-        self._n_images = n_images
+    def __init__(self, n_images: int, out: Path) -> None:
+        self._n_images, self._out = n_images, out
         self._done = 0
         self._shares: dict[str, float] = {}
         self._bar: RichProgress | None = None
@@ -125,7 +125,7 @@ class TerminalReporter(Reporter):
         console = Console(stderr=True)
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("images  elapsed"),
@@ -169,21 +169,18 @@ class TerminalReporter(Reporter):
                 plural = f" plane {progress.plane + 1}/{progress.n_planes}"
                 what = plural if progress.n_planes > 1 else ""
                 self._shares[job.title] = min(share, 0.99)
-                self._bar.update(
-                    self._task,
-                    description=f"{name}{what}: {progress.stage}",
-                    completed=self._done + sum(tuple(self._shares.values())),
-                )
+                self._move(f"{name}{what}: {progress.stage}")
 
         return show
 
     def image(self, result: JobResult) -> None:
         self._done += 1
         self._shares.pop(result.job.title, None)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._done)
+        self._move()
+        names = _names(result.job, self._out)
         if result.status == "failed":
-            self._line(f"FAILED  {result.job.title}: {name_options(result.error)}", err=True)
+            error = name_options(result.error, names)
+            self._line(f"FAILED  {result.job.title}: {error}", err=True)
             return
         state = (
             "skipped, results were there"
@@ -195,7 +192,7 @@ class TerminalReporter(Reporter):
             f"{result.diameter_px:.1f} px, {state}"
         )
         for warning in result.warnings:
-            self._line(f"  Warning: {warning}", err=True)
+            self._line(f"  Warning: {name_options(warning, names)}", err=True)
 
     def finish(self, results: Sequence[JobResult], out: Path, summary: Path | None) -> None:
         self._close()
@@ -208,6 +205,12 @@ class TerminalReporter(Reporter):
         click.echo(f"{', '.join(parts)}; {counts['objects']} objects in all. {end}")
         if summary:
             click.echo(f"Summary: {summary}")
+
+    def _move(self, description: str | None = None) -> None:
+        """Let the bar stand at the images that are done and the shares of those at work."""
+        if self._bar is not None:
+            done = self._done + sum(tuple(self._shares.values()))
+            self._bar.update(self._task, completed=done, description=description)
 
     def _line(self, text: str, *, err: bool = False) -> None:
         if self._bar is not None and (err or sys.stdout.isatty()):
@@ -231,6 +234,15 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def _names(job: Job, out: Path) -> list[str]:
+    """Give the paths that sentences about an image may have in them."""
+    from cellseg_engine.batch.outputs import output_path
+    from cellseg_engine.batch.plan import OUTPUT_ENDINGS
+
+    given = [name for file in job.files for name in (str(file), str(file.resolve()), file.name)]
+    return [*given, job.name, str(out), *(str(output_path(out, job, k)) for k in OUTPUT_ENDINGS)]
 
 
 def _counts(results: Sequence[JobResult]) -> dict[str, int]:

@@ -108,10 +108,12 @@ def run(
 ) -> int:
     """Run a plan with progress on the terminal; give the exit code."""
     from cellseg_engine.batch.results import RunOptions
+    from cellseg_engine.io.staging import check_writable
 
     options = RunOptions(out, existing, outputs, axes)
+    check_writable(out)
     _check_models(settings)
-    with make_reporter(as_json, len(plan.jobs)) as reporter:
+    with make_reporter(as_json, len(plan.jobs), out) as reporter:
         for warning in plan.warnings:
             reporter.warn(warning)
         segmenter = _load(settings, reporter)
@@ -169,7 +171,10 @@ def _common_diameter(
     options: RunOptions,
     reporter: Reporter,
 ) -> Settings:
-    """With ``diameter_scope: folder``, give settings with one diameter for all images."""
+    """With ``diameter_scope: folder``, give settings with one diameter for all images.
+
+    Where none shows objects to measure, it is left to each: the model's own, with a warning.
+    """
     from cellseg_engine.batch.run import folder_diameter
     from cellseg_engine.pipeline.segmenter import Segmenter
 
@@ -178,7 +183,14 @@ def _common_diameter(
     if not isinstance(segmenter, Segmenter):
         raise AssertionError("a ModelChooser refuses such settings")
     reporter.say("Estimating one diameter for all images")
-    diameter, n_images = folder_diameter(plan.jobs, segmenter, settings, options)
+    found = folder_diameter(plan.jobs, segmenter, settings, options)
+    if found is None:
+        reporter.warn(
+            f"None of {len(plan.jobs)} images showed objects to measure, so there is no common "
+            "diameter and each image is treated by itself; give --diameter-px if there are objects."
+        )
+        return settings
+    diameter, n_images = found
     reporter.say(f"Diameter for all images: {diameter:.1f} px (median of {n_images} images)")
     return settings.model_copy(update={"diameter_px": round(diameter, 3)})
 

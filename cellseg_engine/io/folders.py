@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +24,37 @@ def visible_names(folder: Path, hint: str = "") -> list[str]:
     except OSError as error:
         refuse_folder(error, hint)
     return sorted(path.name for path in paths if not path.name.startswith("."))
+
+
+def walk_files(folder: Path, skip: Path | None = None, hint: str = "") -> Iterator[Path]:
+    """Give the files of a folder and those below it, linked ones as well, each folder once.
+
+    Files of a folder come before those of its sub-folders, both in the order of their names;
+    what is hidden is left out.
+
+    Parameters
+    ----------
+    skip
+        A folder to leave out, resolved.
+    hint
+        What to do about a folder that cannot be read.
+
+    Raises
+    ------
+    ReadError
+        A folder cannot be read.
+    """
+    visited = {folder.resolve()}
+    refuse = partial(refuse_folder, hint=hint)
+    for parent, children, names in os.walk(folder, onerror=refuse, followlinks=True):
+        places = {child: (Path(parent) / child).resolve() for child in sorted(children)}
+        children[:] = [
+            child
+            for child, place in places.items()
+            if not child.startswith(".") and place != skip and place not in visited
+        ]
+        visited.update(places[child] for child in children)
+        yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))
 
 
 def refuse_folder(error: OSError, hint: str = "") -> NoReturn:

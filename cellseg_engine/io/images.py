@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tifffile import TiffFile
 
 from cellseg_engine.errors import ReadError
 from cellseg_engine.io.bioio_formats import BIOIO_READERS, read_bioio
@@ -20,6 +21,8 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES | JPEG_SUFFIXES | {".png"} | BIOIO_READERS.keys()
 """Endings of the files that can be read, in lower case; .nd2, .czi and .lif need bioio."""
 LABEL_SUFFIXES = TIFF_SUFFIXES | {".png"}
 """Those of label images: what JPEG stores is not what was given to it."""
+_UNCALIBRATED, _SIGNED = 20, -32_768
+"""ImageJ's ``Calibration.NONE``, and what its signed numbers of 16 bits begin with."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,16 @@ def read_labels(
     Returns
     -------
     labels
-        int32, ids as stored, 0 is background.
+        int32, ids as stored, 0 is background. Where ImageJ has stored signed numbers as unsigned
+        ones that are 32,768 larger, as its calibration says, these are the signed ones.
     axes
         One letter of ``TZYX`` per dimension.
 
     Raises
     ------
     ReadError
-        As `read_image`; also for colours, several channels, fractions, negative numbers and the
-        compression of JPEG.
+        As `read_image`; also for colours, several channels, fractions, negative numbers, the
+        compression of JPEG, and where a calibration of ImageJ says that numbers mean others.
     AxesError
         As `read_image`.
     """
@@ -141,12 +145,40 @@ def read_labels(
         raise _no_labels(path, f"has {what}")
     if pixels.dtype.kind == "f" and not np.array_equal(pixels, np.trunc(pixels)):
         raise _no_labels(path, "has numbers that are not whole")
+    if path.suffix.lower() in TIFF_SUFFIXES and (offset := _imagej_offset(path)):
+        pixels = pixels.astype(np.int64) + offset
     low, high = pixels.min(), pixels.max()
     if low < lowest:
         raise _no_labels(path, f"has negative numbers, down to {low:g}")
     if high > np.iinfo(np.int32).max:
         raise _no_labels(path, f"has numbers above 2,147,483,647, up to {high:g}")
     return pixels.astype(np.int32), name
+
+
+def _imagej_offset(path: Path) -> int:
+    """Give what ImageJ's calibration adds to the numbers of a label image.
+
+    ImageJ shows signed numbers of 16 bits as unsigned ones with such a calibration, and saves both.
+
+    Raises
+    ------
+    ReadError
+        It is another one, such as that of optical densities.
+    """
+    with TiffFile(path) as tif:
+        facts = tif.imagej_metadata or {}
+    if "c0" not in facts or facts.get("cf") == _UNCALIBRATED:
+        return 0
+    line = (facts.get("cf", 0), facts["c0"], facts.get("c1"))
+    if line == (0, 0, 1):
+        return 0
+    if line == (0, _SIGNED, 1):
+        return _SIGNED
+    raise ReadError(
+        f"The file {path} is no label image: ImageJ calibrated it, so that its numbers stand for "
+        "other values.",
+        hint="Take the calibration off (Analyze > Calibrate, function None) and save it again.",
+    )
 
 
 def _no_labels(path: Path, fact: str) -> ReadError:

@@ -82,6 +82,8 @@ class Stage:
 
     def _commit(self) -> None:
         for final in self._files:
+            with suppress(FileNotFoundError):
+                os.lstat(final)  # an error where no file can have that name
             if final.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "is a folder", str(final))
         with _uninterrupted():
@@ -161,6 +163,22 @@ def writing(directory: Path) -> Iterator[None]:
         if number not in _REASONS or not _is_about(error, directory):
             raise
         raise _write_error(directory, number) from error
+
+
+def check_writable(directory: Path) -> None:
+    """Make sure that files can be written to a folder, or that it can be made; nothing is left.
+
+    Raises
+    ------
+    WriteError
+        They cannot: no permission, a wrong path.
+    """
+    with writing(directory):
+        with suppress(FileNotFoundError):
+            os.lstat(directory)  # an error where no folder can have that name
+        there = next(folder for folder in (directory, *directory.parents) if folder.exists())
+        with temporary_folder(there):
+            pass
 
 
 def remove_stale(directory: Path) -> list[Path]:

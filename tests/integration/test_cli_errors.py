@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -194,10 +196,31 @@ def test_no_permission(tmp_path: Path) -> None:
     finally:
         if os.geteuid() == 0:
             subprocess.run(["umount", "-l", str(out)], check=True)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "read-only" in err or "no permission" in err
+    assert "Loading the model" not in err
     assert "Traceback" not in err
     assert listing(out) == {}
+
+
+def test_a_folder_that_cannot_be_made_is_told_first(cli: Cli, tmp_path: Path) -> None:
+    path = draw(tmp_path / "a.tif")
+    outcome = cli("segment", path, "--out", path / "out", *OPTIONS)
+    assert outcome.code == 2
+    assert outcome.err.count("a part of that path is a file") == 1
+    assert "Loading the model" not in outcome.err
+
+
+def test_names_that_the_output_cannot_show(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ("segment", draw(tmp_path / "\u7d30.tif"), "--out", tmp_path / "out", *OPTIONS)
+    assert cli(*call, "--json").out.isascii()
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert cli(*call).code == 0
+    shown.seek(0)
+    assert "\\u7d30.tif: objects: 4" in shown.read()
 
 
 N_IMAGES = 60

@@ -77,7 +77,7 @@ def test_a_model_from_all_slices_of_volumes(cli: Cli, tmp_path: Path) -> None:
     )
     assert outcome.code == 0, outcome.err
     plan = json.loads((out / "training.json").read_text())["plan"]
-    names = [name for name, _ in plan["training"] + plan["held_out"]]
+    names = [name for name, *_ in plan["training"] + plan["held_out"]]
     assert {name.split()[1] for name in names} == {"XY", "XZ", "YZ"}
     outcome = cli("train", tmp_path / "in", "--out", out, *QUICK, "--slices", "sides")
     assert outcome.code == 2
@@ -218,3 +218,20 @@ def test_a_loss_that_explodes_is_one_sentence(cli: Cli, pairs: Path, tmp_path: P
     assert outcome.code == 2
     assert "The loss became infinite or NaN in" in outcome.err
     assert "smaller --learning-rate" in outcome.err
+
+
+def test_only_images_are_counted_as_left_out(cli: Cli, pairs: Path, tmp_path: Path) -> None:
+    image, labels = disks(64, 9)
+    tifffile.imwrite(pairs / "lonely.tif", image)
+    tifffile.imwrite(pairs / "parts_img.tif", image)
+    tifffile.imwrite(pairs / "parts_masks.tif", np.where(labels == 2, 1, labels))
+    given = ("train", pairs, "--out", tmp_path / "m", *QUICK, "--no-size-model", "--json")
+    assert cli(*given).events[-1]["left_out"] == 1
+    assert len((tmp_path / "m" / "left_out.csv").read_text().splitlines()) == 3
+
+
+def test_a_size_model_of_one_image_has_no_quality_to_tell(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("train", draw_pairs(tmp_path / "one", n=1), "--out", tmp_path / "m", *QUICK)
+    assert outcome.code == 0, outcome.err
+    assert "Model: " in outcome.out
+    assert "Size model" not in outcome.out

@@ -70,6 +70,24 @@ def test_subfolders_are_kept_apart(folders: tuple[Path, Path]) -> None:
         assert pair.prediction.parent.name == pair.truth.parent.name
 
 
+def test_linked_folders_are_searched(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for side, name in enumerate(("x_labels.tif", "x_masks.tif")):
+        write(tmp_path / f"elsewhere{side}" / name)
+        folders[side].mkdir()
+        try:
+            (folders[side] / "b").symlink_to(tmp_path / f"elsewhere{side}")
+        except OSError as error:
+            pytest.skip(f"no links here: {error}")
+    assert names(pair_files(*folders)) == ["b/x"]
+
+
+def test_images_alone_are_no_truth(folders: tuple[Path, Path]) -> None:
+    write(folders[0] / "x_labels.tif")
+    write(folders[1] / "x_img.tif")
+    with pytest.raises(MetricError, match=r"called _img, as images are.*x_img\.tif"):
+        pair_files(*folders)
+
+
 def test_two_files_are_a_pair_whatever_their_names(tmp_path: Path) -> None:
     prediction, truth = write(tmp_path / "mine.tif"), write(tmp_path / "theirs_masks.tif")
     assert pair_files(prediction, truth).pairs == (Pair("theirs", prediction, truth),)
@@ -213,6 +231,20 @@ def test_rows_make_a_table_and_the_dictionary_is_json(evaluated: Pairing) -> Non
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["images"] == rows
     assert values["thresholds"] == [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_a_mask_instead_of_objects_is_named(folders: tuple[Path, Path], between: bool) -> None:
+    for name, true in (("mask", TWO > 0), ("one", ONE), ("two", TWO), ("none", NONE)):
+        write(folders[0] / f"{name}_labels.tif", TWO)
+        write(folders[1] / f"{name}_masks.tif", true.astype(np.uint16) * 255)
+    write(folders[0] / "two_labels.tif", (TWO > 0).astype(np.uint16))
+    evaluation = evaluate_pairs(pair_files(*folders), between=between)
+    masks = [folders[1] / "mask_masks.tif"] + [folders[0] / "two_labels.tif"] * between
+    assert [
+        warning.split(" looks like a yes/no mask: its 2 ")[0]
+        for warning in (evaluation.as_dict()["warnings"])
+    ] == [str(path) for path in masks]
 
 
 def test_a_volume_is_one_image(folders: tuple[Path, Path]) -> None:

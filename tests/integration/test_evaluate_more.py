@@ -98,6 +98,29 @@ def test_time_points_without_annotation_are_left_out(tmp_path: Path) -> None:
     assert found.total.pooled.average_precision[0] == 1
 
 
+def test_only_a_table_of_scores_is_replaced(
+    cli: Cli, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "scores.csv"
+    call = ("evaluate", "--pred", folders[0], "--truth", folders[1], "--csv", table)
+    assert [cli(*call).code, cli(*call).code] == [0, 0]
+    table.write_text("image,mine\n")
+    outcome = cli(*call)
+    assert outcome.code == 2
+    assert "is there already and is no table of scores" in outcome.err
+    assert table.read_text() == "image,mine\n"
+
+
+def test_masks_for_truth_are_warned_of(cli: Cli, tmp_path: Path) -> None:
+    write(tmp_path / "a_labels.tif", LABELS)
+    write(tmp_path / "a_masks.tif", LABELS > 0)
+    outcome = cli(
+        "evaluate", "--pred", tmp_path / "a_labels.tif", "--truth", tmp_path / "a_masks.tif"
+    )
+    assert outcome.code == 0
+    assert "a_masks.tif looks like a yes/no mask" in outcome.err
+
+
 def test_a_truth_without_any_annotation_is_refused(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "truth").mkdir()
     tifffile.imwrite(tmp_path / "truth" / "a_masks.tif", np.full((80, 80), -1, np.int32))
@@ -352,4 +375,7 @@ def test_pictures_need_matplotlib_and_say_so(
     outcome = cli("evaluate", "--pred", folders[0], "--truth", folders[1], "--plots", plots)
     assert outcome.code == 2
     assert 'pip install "cellseg-engine[train]"' in outcome.err
+    assert "average_precision_0.50" in outcome.out
+    call = ("evaluate", "--pred", folders[0], "--truth", folders[1], "--plots", plots, "--json")
+    assert json.loads(cli(*call).out)["plots"] == []
     assert not plots.exists()

@@ -18,7 +18,7 @@ from cellseg_engine.errors import ReadError, WriteError
 from cellseg_engine.io.labels import write_labels
 from cellseg_engine.io.overlays import write_overlay
 from cellseg_engine.io.rois import write_geojson, write_rois
-from cellseg_engine.io.staging import remove_stale, staged
+from cellseg_engine.io.staging import check_writable, remove_stale, staged
 from cellseg_engine.io.tables import write_table
 
 
@@ -108,6 +108,32 @@ def test_very_long_names(folder: Path) -> None:
     with staged(folder) as stage:
         stage.path(name).touch()
     assert (folder / name).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has another limit")
+def test_a_name_that_is_too_long_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write() -> None:
+        with staged(folder) as stage:
+            stage.path("a.txt").write_text("new")
+            stage.path("x" * 300).touch()
+
+    monkeypatch.setattr(Path, "is_dir", os.path.isdir)  # as from Python 3.14 on
+    with pytest.raises(WriteError, match="the name is too long"):
+        write()
+    assert content(folder) == {"a.txt": b"old"}
+
+
+def test_a_folder_is_tried_without_a_trace(folder: Path) -> None:
+    check_writable(folder)
+    check_writable(folder / "new" / "deep")
+    with pytest.raises(WriteError, match="is a file"):
+        check_writable(folder / "a.txt" / "new")
+    if os.name == "posix":
+        with pytest.raises(WriteError, match="the name is too long"):
+            check_writable(folder / ("x" * 300))
+    assert content(folder) == {"a.txt": b"old"}
 
 
 def test_name_with_a_folder_is_refused(folder: Path) -> None:

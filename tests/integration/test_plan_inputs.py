@@ -80,6 +80,25 @@ def test_names_that_still_clash_do_not_depend_on_other_images(tmp_path: Path) ->
     assert sorted(names(tmp_path)) == sorted([*before, "a"])
 
 
+def test_wells_whose_fields_join_alike_keep_their_own_files(tmp_path: Path) -> None:
+    for well_and_site in ("A_1-1", "A-1_1"):
+        for channel in ("dapi", "actin"):
+            (tmp_path / f"{well_and_site}-{channel}.tif").touch()
+    jobs = make_plan([str(tmp_path)], pattern="{well}-{site}-{channel}").jobs
+    assert len({job.name.casefold() for job in jobs}) == len(jobs) == 2
+    assert all(job.name.startswith("A_1_1_") for job in jobs)
+
+
+def test_names_that_are_alike_all_the_same_are_refused(tmp_path: Path) -> None:
+    for name in ("x.ome.tif", "x.tif", "x_tif.tif"):
+        draw(tmp_path / name)
+    taken = names(tmp_path)[1]
+    assert taken.startswith("x_tif_")
+    draw(tmp_path / f"{taken}.tif")
+    with pytest.raises(ReadError, match=f"would both be called {taken}"):
+        names(tmp_path)
+
+
 def result(path: Path, status: str = "ok", n_objects: int = 3) -> JobResult:
     return JobResult(Job(path.stem, (path,)), status, n_objects, 10.0)
 
@@ -101,6 +120,24 @@ def test_an_image_has_one_row_however_its_path_is_typed(
     }
 
 
+def test_images_of_plates_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    for plate in ("p1", "p2"):
+        files = (tmp_path / plate / "A1_w1.tif", tmp_path / plate / "A1_w2.tif")
+        write_summary(tmp_path, [JobResult(Job("A1", files), "ok", 4)])
+    assert [row["image"] for row in rows(tmp_path)] == [
+        str(tmp_path / "p1/A1_w1.tif"),
+        str(tmp_path / "p2/A1_w1.tif"),
+    ]
+
+
+def test_a_summary_that_excel_saved_is_read(tmp_path: Path) -> None:
+    write_summary(tmp_path, [result(tmp_path / "a.tif")])
+    table = tmp_path / "summary.csv"
+    table.write_text(table.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    write_summary(tmp_path, [result(tmp_path / "b.tif")])
+    assert [Path(row["image"]).name for row in rows(tmp_path)] == ["a.tif", "b.tif"]
+
+
 def test_the_label_images_are_named_by_whole_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,10 +151,14 @@ def test_the_label_images_are_named_by_whole_paths(
 def test_the_summary_of_a_run_in_which_all_failed(cli: Cli, tmp_path: Path) -> None:
     path, out = draw(tmp_path / "a.tif"), tmp_path / "out"
     assert cli("segment", path, "--out", out, "--diameter-px", 24).code == 0
-    outcome = cli("segment", path, "--out", out, "--diameter-px", 30)
-    assert outcome.code == 1
-    assert f"Results: {out}\nSummary: " in outcome.out
-    (row,) = rows(out)
+    for summary_is_there in (True, False):
+        outcome = cli("segment", path, "--out", out, "--diameter-px", 30)
+        assert outcome.code == 1
+        assert f"Results: {out}\nSummary: " in outcome.out
+        (row,) = rows(out)
+        if summary_is_there:  # the results of the first run stay, and so does their row
+            assert (row["status"], row["labels"]) == ("ok", str(out / "a_labels.tif"))
+            (out / "summary.csv").unlink()
     assert (row["status"], row["labels"]) == ("failed", "")
     assert "other settings" in row["error"]
     (tmp_path / "b.tif").write_text("not an image")
