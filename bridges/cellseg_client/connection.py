@@ -107,7 +107,7 @@ class Connection:
         except OSError as error:
             connection.close()
             raise NotRunningError(
-                "{} cannot be reached: {}.".format(_capital(self.name), error.strerror or error),
+                "{} cannot be reached: {}.".format(capital(self.name), error.strerror or error),
                 hint="It has ended; the next image, or cellseg_client.ensure(), starts another one."
                 if self.pid
                 else "Is it running, and does a firewall let you through?",
@@ -217,7 +217,7 @@ class Connection:
         """Give the error for an engine that ended in the middle."""
         return EngineLostError(
             "{} ended, or the connection to it broke, before there was a result.".format(
-                _capital(self.name)
+                capital(self.name)
             ),
             hint="Try again: the next call starts a new engine; its log says more (engine.log, "
             "engine.err)."
@@ -227,7 +227,7 @@ class Connection:
 
     def _timeout(self, seconds: float) -> EngineTimeoutError:
         return EngineTimeoutError(
-            "{} has not answered for {:g} s.".format(_capital(self.name), seconds),
+            "{} has not answered for {:g} s.".format(capital(self.name), seconds),
             hint="If it hangs, end process {} and try again.".format(self.pid) if self.pid else "",
         )
 
@@ -284,7 +284,7 @@ class Exchange:
         except ValueError as error:
             raise FailedError(
                 "{} answered something that is not JSON: is it an engine?".format(
-                    _capital(self._owner.name)
+                    capital(self._owner.name)
                 )
             ) from error
         return value if isinstance(value, dict) else {"items": value}
@@ -299,7 +299,7 @@ class Exchange:
         if not isinstance(error, dict):
             error = {
                 "message": "{} answered {} {}.".format(
-                    _capital(self._owner.name), status, self.response.reason
+                    capital(self._owner.name), status, self.response.reason
                 )
             }
         return make_error("failed" if status == 500 else "refused", error, status)
@@ -336,5 +336,6 @@ def _split(url: str) -> Optional[SplitResult]:
     return parts if is_one else None
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """Let a sentence begin with a capital."""
     return text[:1].upper() + text[1:]

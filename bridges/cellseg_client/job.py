@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, NamedTuple, Optional
 
-from cellseg_client.connection import SILENCE_TIMEOUT_S, Connection, Exchange, make_error
+from cellseg_client.connection import SILENCE_TIMEOUT_S, Connection, Exchange, capital, make_error
 from cellseg_client.errors import EngineTimeoutError, SegmentationCancelledError
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ class Job:
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
         self._job = ""
-        self._pid = 0
 
     def run(self, connection: Connection, image: Dict[str, str]) -> Dict[str, Any]:
         """Give the result event; leaving early closes the connection, which stops the job."""
@@ -75,7 +74,7 @@ class Job:
                 if time.monotonic() > self._deadline:
                     raise EngineTimeoutError(
                         "{} has no result after {:g} s; the job is stopped.".format(
-                            connection.name[0].upper() + connection.name[1:], self._timeout_s
+                            capital(connection.name), self._timeout_s
                         ),
                         hint="Give it more time, or look at its status page.",
                     )

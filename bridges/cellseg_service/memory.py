@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from cellseg_engine.core.axes import check_axes
 from cellseg_engine.errors import MemoryNeededError
-from cellseg_engine.pipeline.memory import amount, available_bytes
+from cellseg_engine.pipeline.memory import amount, available_bytes, total_bytes
 from cellseg_engine.settings import Settings
 from cellseg_service.arrays import ArrayHeader
 
@@ -32,7 +31,6 @@ MODEL_DIAMETER_PX = 17.0
 """Of the usual models the smallest, so that what is needed is not overstated."""
 BLOCK_PIXELS = 8_000_000
 """Pixels of the largest block in which the pipeline makes labels."""
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _BLOCK_BYTES = 60
 _FIELDS_BYTES = 12
 _LABELS_BYTES = 12
@@ -45,15 +43,6 @@ def describe() -> dict[str, Any]:
         "rss_bytes": int(psutil.Process().memory_info().rss),
         "total_bytes": total_bytes(),
     }
-
-
-def total_bytes() -> int:
-    """Give the memory that there is at all: of the machine, or our container's share."""
-    total = int(psutil.virtual_memory().total)
-    try:
-        return min(total, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # not in such a container, or one without a limit
-        return total
 
 
 def needed_bytes(

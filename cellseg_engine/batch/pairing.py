@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cellseg_engine.errors import MetricError, ReadError
+from cellseg_engine.io.endings import IMAGE_ENDING, LABEL_ENDINGS, without_ending
 from cellseg_engine.io.folders import walk_files
 from cellseg_engine.io.images import TIFF_SUFFIXES, image_stem
 
-LABEL_ENDINGS = ("_labels", "_label", "_cp_masks", "_masks", "_mask", "_gt")
-"""How the stem of a label image may end; the part before says which image it belongs to."""
-
-IMAGE_ENDING = "_img"
 OVERLAY_ENDING = "_overlay"
 FILE_SUFFIXES = TIFF_SUFFIXES | {".png"}
 
@@ -158,13 +155,9 @@ def _without_endings(path: Path) -> tuple[str, bool]:
     """Give the stem without the known endings and whether it ended like a label image."""
     stem = image_stem(path)
     is_labels = stem.casefold().endswith(LABEL_ENDINGS)
-    while True:
-        for ending in (*LABEL_ENDINGS, IMAGE_ENDING):
-            if stem.casefold().endswith(ending) and len(stem) > len(ending):
-                stem = stem[: -len(ending)]
-                break
-        else:
-            return stem, is_labels
+    while (shorter := without_ending(stem, (*LABEL_ENDINGS, IMAGE_ENDING))) != stem:
+        stem = shorter
+    return stem, is_labels
 
 
 def _others(these: dict[str, Path], those: dict[str, Path]) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ from cellseg_engine.core.axes import to_planes
 from cellseg_engine.core.matching import match_objects
 from cellseg_engine.core.outlines import outline_mask
 from cellseg_engine.errors import CellSegError
+from cellseg_engine.io.endings import IMAGE_ENDING, LABEL_ENDINGS
 from cellseg_engine.io.figures import figure_class
 from cellseg_engine.io.images import IMAGE_SUFFIXES, image_stem, read_image
 from cellseg_engine.io.overlays import render_overlay
@@ -25,7 +26,7 @@ MATCH_IOU = 0.5
 FOUND, MISSED, INVENTED = (90, 255, 60), (255, 60, 60), (255, 225, 25)
 """Colours of matched objects (as predicted), of missed ones and of predictions without partner."""
 
-_LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_gt", "_img")
+_ENDINGS = (*LABEL_ENDINGS, IMAGE_ENDING)
 
 
 def write_plots(
@@ -124,7 +125,7 @@ def _picture(pair: Pair, shape: tuple[int, ...]) -> np.ndarray | None:
     """Give the image that lies beside the labels, grey or coloured; None if there is none."""
     for labels in (pair.truth, pair.prediction):
         stem = image_stem(labels)
-        while ending := next((end for end in _LABEL_ENDINGS if stem.lower().endswith(end)), ""):
+        while ending := next((end for end in _ENDINGS if stem.lower().endswith(end)), ""):
             stem = stem[: -len(ending)]
         for name in (f"{stem}_img", stem):
             for suffix in sorted(IMAGE_SUFFIXES):

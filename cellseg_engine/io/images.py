@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tifffile import TiffFile
 
 from cellseg_engine.errors import ReadError
 from cellseg_engine.io.bioio_formats import BIOIO_READERS, read_bioio
@@ -21,8 +21,8 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES | JPEG_SUFFIXES | {".png"} | BIOIO_READERS.keys()
 """Endings of the files that can be read, in lower case; .nd2, .czi and .lif need bioio."""
 LABEL_SUFFIXES = TIFF_SUFFIXES | {".png"}
 """Those of label images: what JPEG stores is not what was given to it."""
-_UNCALIBRATED, _SIGNED = 20, -32_768
-"""ImageJ's ``Calibration.NONE``, and what its signed numbers of 16 bits begin with."""
+_SIGNED = -32_768
+"""What signed numbers of 16 bits begin with."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def read_labels(
         raise _no_labels(path, f"has {what}")
     if pixels.dtype.kind == "f" and not np.array_equal(pixels, np.trunc(pixels)):
         raise _no_labels(path, "has numbers that are not whole")
-    if path.suffix.lower() in TIFF_SUFFIXES and (offset := _imagej_offset(path)):
+    if offset := _imagej_offset(path, raw.calibration):
         pixels = pixels.astype(np.int64) + offset
     low, high = pixels.min(), pixels.max()
     if low < lowest:
@@ -155,7 +155,7 @@ def read_labels(
     return pixels.astype(np.int32), name
 
 
-def _imagej_offset(path: Path) -> int:
+def _imagej_offset(path: Path, calibration: tuple[Any, ...] | None) -> int:
     """Give what ImageJ's calibration adds to the numbers of a label image.
 
     ImageJ shows signed numbers of 16 bits as unsigned ones with such a calibration, and saves both.
@@ -165,14 +165,9 @@ def _imagej_offset(path: Path) -> int:
     ReadError
         It is another one, such as that of optical densities.
     """
-    with TiffFile(path) as tif:
-        facts = tif.imagej_metadata or {}
-    if "c0" not in facts or facts.get("cf") == _UNCALIBRATED:
+    if calibration in (None, (0, 0, 1)):
         return 0
-    line = (facts.get("cf", 0), facts["c0"], facts.get("c1"))
-    if line == (0, 0, 1):
-        return 0
-    if line == (0, _SIGNED, 1):
+    if calibration == (0, _SIGNED, 1):
         return _SIGNED
     raise ReadError(
         f"The file {path} is no label image: ImageJ calibrated it, so that its numbers stand for "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,9 @@ class RawImage:
         Those that were read, in the order of their planes; empty for the one that was given.
     is_lossy
         Whether numbers were changed when they were stored, by the compression of JPEG.
+    calibration
+        Function and coefficients by which ImageJ says what numbers mean: ``cf``, ``c0``, ``c1``;
+        None without one.
     """
 
     pixels: np.ndarray
@@ -46,6 +50,7 @@ class RawImage:
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     is_lossy: bool = False
+    calibration: tuple[Any, ...] | None = None
 
 
 def settle_axes(raw: RawImage, given: str | None, path: Path) -> tuple[np.ndarray, str]:

@@ -24,6 +24,7 @@ from cellseg_engine.io.tiff_metadata import (
     ome_pixels,
     read_calibration,
     read_channel_names,
+    read_value_calibration,
 )
 
 _START = (b"II", b"MM")
@@ -135,6 +136,7 @@ def _read_first_series(tif: TiffFile, path: Path, expand_palette: bool) -> RawIm
         warnings=(warning,) if n_series > 1 else (),
         files=_files_of(series, path),
         is_lossy=page.compression in _JPEG and page.bitspersample == 8,
+        calibration=read_value_calibration(tif),
     )
 
 

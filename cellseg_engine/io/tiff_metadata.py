@@ -21,6 +21,8 @@ UNIT_UM = {
     "pm": 1e-6,
 }
 """Micrometres in a unit of length, by its names in lower case."""
+_UNCALIBRATED = 20
+"""ImageJ's ``Calibration.NONE``."""
 
 
 def unit_in_um(unit: object) -> float | None:
@@ -98,6 +100,14 @@ def read_calibration(
         for letter, um in sizes.items()
         if um is not None and math.isfinite(um) and um > 0
     }
+
+
+def read_value_calibration(tif: TiffFile) -> tuple[Any, ...] | None:
+    """Give function and coefficients by which ImageJ says what numbers mean; None without."""
+    facts = tif.imagej_metadata or {}
+    if "c0" not in facts or facts.get("cf") == _UNCALIBRATED:
+        return None
+    return facts.get("cf", 0), facts["c0"], facts.get("c1")
 
 
 def read_channel_names(

@@ -31,11 +31,20 @@ _KEPT_BYTES = 16
 _CGROUP = Path("/sys/fs/cgroup")
 
 
+def total_bytes() -> int:
+    """Give the memory that there is at all: of the machine, or our container's share."""
+    total = int(psutil.virtual_memory().total)
+    try:
+        return min(total, _limit_bytes())
+    except (OSError, ValueError):
+        return total
+
+
 def available_bytes() -> int:
     """Give the memory that can still be used: of the machine, and of our container's share."""
     free = int(psutil.virtual_memory().available)
     try:
-        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        limit = _limit_bytes()
         used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
         # Pages of files count as used, but are given back when needed.
         cached = sum(
@@ -43,11 +52,14 @@ def available_bytes() -> int:
             for line in (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
             if line.startswith(("inactive_file ", "active_file "))
         )
-        if limit != "max":
-            free = min(free, max(0, int(limit) - used + cached))
+        return min(free, max(0, limit - used + cached))
     except (OSError, ValueError):
-        pass  # not in such a container
-    return free
+        return free
+
+
+def _limit_bytes() -> int:
+    """Give our container's share; an OSError or ValueError where there is none, or no limit."""
+    return int((_CGROUP / "memory.max").read_text(encoding="ascii"))
 
 
 def amount(size_bytes: int) -> str:

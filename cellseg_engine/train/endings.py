@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from cellseg_engine.io.endings import IMAGE_ENDING, LABEL_ENDINGS, without_ending
 from cellseg_engine.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_stem
 
 Kind = Literal["labels", "seg", "rois"]
 
-IMAGE_ENDING = "_img"
-LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label", "_cp_masks", "_gt")
 SEG_ENDING = "_seg"
 ROI_ENDINGS = ("_rois", "_roiset")
 OTHER_ENDINGS = ("_overlay", "_flows", "_outlines", "_cp_output", "_probability")
@@ -52,11 +50,3 @@ def _is_image(stem: str, image_suffix: str) -> bool:
     if image_suffix:
         return without_ending(stem, (image_suffix,)) != stem
     return without_ending(stem, (*OTHER_ENDINGS, *LABEL_ENDINGS)) == stem
-
-
-def without_ending(stem: str, endings: Sequence[str]) -> str:
-    """Take off the longest of the endings, letter case aside; a name is never all ending."""
-    for ending in sorted(endings, key=len, reverse=True):
-        if stem.casefold().endswith(ending.casefold()) and len(stem) > len(ending):
-            return stem[: -len(ending)]
-    return stem

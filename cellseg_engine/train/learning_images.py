@@ -94,9 +94,11 @@ def read_curve_images(
 def _find_test(options: TrainingOptions, test: Sequence[Path], role: str) -> Found:
     """Find the test images, which need not be of all kinds that are asked for."""
     options = replace(options, paths=test)
-    there = {source.kind for source in find_images(replace(options, kinds=()), role).sources}
-    kinds = [kind for kind in options.kinds if kind in there]
-    return find_images(replace(options, kinds=kinds or options.kinds), role)
+    found = find_images(replace(options, kinds=()), role)
+    kept = tuple(source for source in found.sources if source.kind in options.kinds)
+    if kept or not options.kinds:
+        return replace(found, sources=kept or found.sources)
+    return find_images(options, role)  # which says that there are none of these kinds
 
 
 def _refuse_common(images: Sequence[TrainingImage], tested: Sequence[TrainingImage]) -> None:

@@ -11,15 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from cellseg_engine.errors import ReadError, SettingsError
+from cellseg_engine.io.endings import IMAGE_ENDING, without_ending
 from cellseg_engine.io.folders import visible_names, walk_files
 from cellseg_engine.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_stem
-from cellseg_engine.train.endings import (
-    IMAGE_ENDING,
-    Kind,
-    classify,
-    without_ending,
-    without_image_ending,
-)
+from cellseg_engine.train.endings import Kind, classify, without_image_ending
 from cellseg_engine.train.faults import TrainingDataError
 
 Annotations = Literal["auto", "labels", "seg", "rois"]
